@@ -1,0 +1,143 @@
+//! The composition root: the only place where the rooms meet.
+//!
+//! Loco calls the hooks in this order: `load_config`, `after_context` (for every command, twice for `start`), `before_run` (only
+//! for a server or worker), `routes` and `middlewares`, `serve`. So `after_context` only reads settings and opens the database;
+//! what has tasks of its own is started by `before_run`.
+
+mod boot;
+mod parts;
+mod serve;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use axum::Router as AxumRouter;
+use loco_rs::{
+    Error, Result,
+    app::{AppContext, Hooks},
+    bgworker::{BackgroundWorker, Queue},
+    boot::{BootResult, ServeParams, StartMode, create_app, shutdown_signal},
+    config::Config,
+    controller::{AppRoutes, middleware::MiddlewareLayer},
+    environment::Environment,
+    task::Tasks,
+};
+use migration::Migrator;
+use tokio_util::sync::CancellationToken;
+
+pub use parts::Parts;
+pub use serve::{ServeOptions, serve};
+
+use crate::{controllers, middleware, tasks, workers};
+
+/// Parley as a Loco application.
+#[derive(Debug)]
+pub struct App;
+
+#[async_trait]
+impl Hooks for App {
+    fn app_name() -> &'static str {
+        env!("CARGO_CRATE_NAME")
+    }
+
+    fn app_version() -> String {
+        env!("CARGO_PKG_VERSION").to_owned()
+    }
+
+    async fn boot(
+        mode: StartMode,
+        environment: &Environment,
+        config: Config,
+    ) -> Result<BootResult> {
+        create_app::<Self, Migrator>(mode, environment, config).await
+    }
+
+    async fn load_config(environment: &Environment) -> Result<Config> {
+        boot::load_config(environment)
+    }
+
+    /// Logs go to standard error: standard output belongs to what tasks print.
+    fn init_logger(ctx: &AppContext) -> Result<bool> {
+        boot::init_logger(&ctx.config.logger)
+    }
+
+    async fn after_context(ctx: AppContext) -> Result<AppContext> {
+        boot::prepare(ctx).await
+    }
+
+    async fn before_routes(_ctx: &AppContext) -> Result<AxumRouter<AppContext>> {
+        middleware::not_found(AxumRouter::new())
+    }
+
+    async fn before_run(ctx: &AppContext) -> Result<()> {
+        let parts = Parts::start(ctx).await?;
+        parts::warn(ctx)?;
+        parts.install(ctx);
+        Ok(())
+    }
+
+    fn routes(_ctx: &AppContext) -> AppRoutes {
+        AppRoutes::with_default_routes() // controller routes below
+            .add_route(controllers::runs::routes())
+            .add_route(controllers::bots::routes())
+            .add_route(controllers::streams::routes())
+            .add_route(controllers::exports::routes())
+            .add_route(controllers::providers::routes())
+    }
+
+    fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
+        parts::middlewares(ctx)
+    }
+
+    async fn connect_workers(ctx: &AppContext, queue: &Queue) -> Result<()> {
+        queue.register(workers::run::RunWorker::build(ctx)).await?;
+        Ok(())
+    }
+
+    fn register_tasks(tasks: &mut Tasks) {
+        tasks.register(tasks::converse::Converse);
+        tasks.register(tasks::hash_password::HashPassword);
+        tasks.register(tasks::simulate::Simulate);
+        // tasks-inject (do not remove)
+    }
+
+    async fn serve(router: AxumRouter, ctx: &AppContext, params: &ServeParams) -> Result<()> {
+        let listener = tokio::net::TcpListener::bind((
+            params.binding.as_str(),
+            u16::try_from(params.port).unwrap_or(0),
+        ))
+        .await;
+        let listener = listener.map_err(|error| {
+            Error::string(&format!(
+                "cannot listen on {}:{}: {error}",
+                params.binding, params.port
+            ))
+        })?;
+        let settings = parts::settings_of(ctx)?;
+        let options = ServeOptions {
+            header_timeout: settings.http.header_timeout,
+            grace: settings.http.shutdown_grace,
+        };
+        let parts = ctx.shared_store.get::<Parts>();
+        let streams = parts.as_ref().map(|parts| parts.shutdown.clone());
+        // Open streams must end before the server can: it waits for them.
+        let told_to_end = async {
+            shutdown_signal().await;
+            tracing::info!("shutting down");
+            streams.inspect(CancellationToken::cancel);
+        };
+        serve(listener, router, options, told_to_end).await;
+        if let Some(parts) = parts {
+            parts.shut_down().await;
+        }
+        Ok(())
+    }
+
+    async fn truncate(ctx: &AppContext) -> Result<()> {
+        boot::truncate(ctx).await
+    }
+
+    async fn seed(_ctx: &AppContext, _base: &Path) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! What happens before the parts are built: configuration, logging, the database.
+
+use std::time::Duration;
+
+use loco_rs::{
+    Error, Result, app::AppContext, config::Config, environment::Environment as LocoEnvironment,
+    logger,
+};
+use sea_orm::ConnectionTrait as _;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use super::App;
+use crate::{
+    models::{PoolOptions, connect},
+    settings::{Environment, ServerOverrides, Settings},
+};
+
+/// Stands in the `settings:` block of a configuration that the command line has loaded: the process's environment counts there.
+/// A test's configuration has no such mark, so that it is what the test says and nothing else.
+const MARK: &str = "(environment)";
+
+/// Loco's configuration, with what the usual names of the environment say. They work in every environment, without templates in
+/// the YAML, and an empty value is none.
+pub(super) fn load_config(environment: &LocoEnvironment) -> Result<Config> {
+    let mut config = environment.load()?;
+    let env = Environment::from_process().map_err(Error::wrap)?;
+    let settings = settings(&config, &env, environment)?;
+    let ServerOverrides {
+        port,
+        binding,
+        host,
+        log_level,
+        database_url,
+    } = settings.server;
+    config.server.port = port.map_or(config.server.port, i32::from);
+    config.server.binding = binding.unwrap_or(config.server.binding);
+    config.server.host = host.unwrap_or(config.server.host);
+    config.database.uri = database_url.unwrap_or(config.database.uri);
+    if let Some(level) = log_level {
+        config.logger.level = serde_json::from_value(Value::from(level))?;
+    }
+    match config.settings.get_or_insert_with(|| json!({})) {
+        Value::Object(members) => members.insert(MARK.to_owned(), Value::Bool(true)),
+        _ => None,
+    };
+    Ok(config)
+}
+
+fn settings(config: &Config, env: &Environment, environment: &LocoEnvironment) -> Result<Settings> {
+    let mut yaml = config.settings.clone();
+    if let Some(Value::Object(members)) = &mut yaml {
+        members.remove(MARK);
+    }
+    let development = *environment == LocoEnvironment::Development;
+    Settings::load(yaml.as_ref(), env, development)
+        .map_err(|errors| Error::string(&errors.to_string()))
+}
+
+/// Reads the settings and opens the database, for every command.
+pub(super) async fn prepare(mut ctx: AppContext) -> Result<AppContext> {
+    let marked = ctx
+        .config
+        .settings
+        .as_ref()
+        .is_some_and(|yaml| yaml.get(MARK).is_some());
+    let env = if marked {
+        Environment::from_process().map_err(Error::wrap)?
+    } else {
+        Environment::default()
+    };
+    ctx.shared_store
+        .insert(Arc::new(settings(&ctx.config, &env, &ctx.environment)?));
+    let database = &ctx.config.database;
+    let options = PoolOptions {
+        uri: database.uri.clone(),
+        max_connections: database.max_connections,
+        timeout: Duration::from_millis(database.connect_timeout),
+    };
+    // In place of Loco's pool, whose connections are retired after a time: a memory database would be gone with them.
+    ctx.db = connect(&options).await.map_err(Error::wrap)?;
+    Ok(ctx)
+}
+
+/// Logs go to standard error: standard output belongs to what tasks print.
+pub(super) fn init_logger(config: &loco_rs::config::Logger) -> Result<bool> {
+    if config.enable {
+        // What a task prints is for people; between its lines only warnings have a place.
+        let is_task = std::env::args()
+            .skip(1)
+            .any(|word| word == "task" || word == "t");
+        let level = if is_task {
+            &logger::LogLevel::Warn
+        } else {
+            &config.level
+        };
+        let filter = logger::init_env_filter::<App>(config.override_filter.as_ref(), level);
+        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let layer = logger::init_layer(std::io::stderr, &config.format, colours);
+        tracing_subscriber::registry()
+            .with(layer)
+            .with(filter)
+            .try_init()
+            .map_err(Error::wrap)?;
+    }
+    Ok(true)
+}
+
+/// Empties all tables.
+pub(super) async fn truncate(ctx: &AppContext) -> Result<()> {
+    for table in ["commands", "events", "attempts", "messages", "bots", "runs"] {
+        ctx.db
+            .execute_unprepared(&format!("DELETE FROM {table}"))
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! The parts of the application, built once and joined.
+
+use std::{sync::Arc, time::Duration};
+
+use loco_rs::{
+    Error, Result,
+    app::AppContext,
+    controller::middleware::{MiddlewareLayer, default_middleware_stack},
+    environment::Environment as LocoEnvironment,
+};
+use migration::{Migrator, MigratorTrait as _};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    controllers::extract::Door,
+    conversation::RetryPolicy,
+    event_log::EventLog,
+    identity::{Authenticator, BasicCredential, RateLimiter},
+    middleware::{AllowedOrigins, Guards, stack},
+    models::{Store, is_memory},
+    orchestrator::{self, Runs, Supervisor},
+    providers::{self, Kind, ProviderConfig, Registry},
+    settings::{self, Settings},
+    simulator::{Script, Simulator},
+    views::stream::StreamSettings,
+    workers::run::RunDoorbell,
+};
+
+/// How long tasks may take to end once their streams are closed.
+const TASKS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What lives while runs are driven.
+#[derive(Clone)]
+pub struct Parts {
+    /// The door to all runs.
+    pub runs: Runs,
+    /// Who drives them.
+    pub supervisor: Supervisor,
+    /// The logs.
+    pub log: EventLog,
+    /// Cancelled when open streams are to end.
+    pub shutdown: CancellationToken,
+    /// The stand-in for the providers, where there is one.
+    simulator: Option<Arc<Simulator>>,
+    door: Door,
+}
+
+impl Parts {
+    /// Builds the parts and starts what has tasks of its own: the simulator where it is wanted, and the supervisor.
+    ///
+    /// # Errors
+    /// When the settings do not allow a start, or a part cannot be made.
+    pub async fn start(ctx: &AppContext) -> Result<Self> {
+        let settings = settings_of(ctx)?;
+        settings
+            .may_start(ctx.environment == LocoEnvironment::Production)
+            .map_err(Error::wrap)?;
+        migrated(ctx).await?;
+        let simulator = simulator(&settings).await?;
+        let store = Store::new(ctx.db.clone());
+        let log = EventLog::new(store.clone());
+        let registry =
+            Registry::new(provider_config(&settings, simulator.as_deref())).map_err(Error::wrap)?;
+        let config = Arc::new(orchestrator_config(&settings));
+        let supervisor = Supervisor::new(
+            store.clone(),
+            log.clone(),
+            registry.clone(),
+            Arc::clone(&config),
+        );
+        let doorbell = Arc::new(RunDoorbell::new(ctx, supervisor.clone()));
+        let runs = Runs::new(
+            store,
+            log.clone(),
+            registry,
+            config,
+            supervisor.clone(),
+            doorbell,
+        );
+        supervisor.start();
+        let shutdown = CancellationToken::new();
+        let door = Door {
+            runs: runs.clone(),
+            stream: StreamSettings {
+                heartbeat: settings.stream.heartbeat,
+                retry: settings.stream.retry,
+            },
+            shutdown: shutdown.clone(),
+            body_limit: settings.http.body_limit_bytes,
+        };
+        Ok(Self {
+            runs,
+            supervisor,
+            log,
+            shutdown,
+            simulator,
+            door,
+        })
+    }
+
+    /// Puts the parts where handlers and workers look for them.
+    pub fn install(self, ctx: &AppContext) {
+        ctx.shared_store.insert(self.door.clone());
+        ctx.shared_store.insert(self.supervisor.clone());
+        ctx.shared_store.insert(self);
+    }
+
+    /// Ends everything: open streams first, then the runs' tasks, then the simulator.
+    pub async fn shut_down(self) {
+        self.shutdown.cancel();
+        self.supervisor.shut_down(TASKS_PATIENCE).await;
+        drop(self.simulator);
+    }
+}
+
+/// The settings, as `after_context` has left them.
+pub(super) fn settings_of(ctx: &AppContext) -> Result<Arc<Settings>> {
+    ctx.shared_store
+        .get::<Arc<Settings>>()
+        .ok_or_else(|| Error::string("the settings were not read"))
+}
+
+/// The middleware layers by the settings; Loco's own where there are none.
+pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
+    let layers = default_middleware_stack(ctx);
+    let Ok(settings) = settings_of(ctx) else {
+        return layers;
+    };
+    let credential = settings.basic_auth.as_ref().map(|auth| BasicCredential {
+        user: auth.user.clone(),
+        password_hash: auth.password_hash.clone(),
+    });
+    let guarded = !settings.dev_mode;
+    let authenticator = || {
+        Arc::new(Authenticator::new(
+            credential,
+            settings.failed_logins_per_minute,
+        ))
+    };
+    let guards = Guards {
+        authenticator: guarded.then(authenticator),
+        run_creations: guarded
+            .then(|| Arc::new(RateLimiter::per_minute(settings.run_creations_per_minute))),
+        trusted_proxies: settings.http.trusted_proxies.clone().into(),
+        origins: Arc::new(AllowedOrigins {
+            list: settings.http.allowed_origins.clone(),
+            same_site: settings.http.allow_same_site,
+        }),
+    };
+    stack(layers, &guards)
+}
+
+/// Makes sure that the schema is there. Tasks come here without Loco's own migration; and a database that begins empty leaves
+/// nothing to decide.
+async fn migrated(ctx: &AppContext) -> Result<()> {
+    let database = &ctx.config.database;
+    if database.auto_migrate || is_memory(&database.uri) {
+        return Ok(Migrator::up(&ctx.db, None).await?);
+    }
+    let pending = Migrator::get_pending_migrations_read_only(&ctx.db).await?;
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = pending.iter().map(|migration| migration.name()).collect();
+    let command = "cargo loco db migrate";
+    Err(Error::string(&format!(
+        "the database lacks migrations ({}): run `{command}` first",
+        names.join(", ")
+    )))
+}
+
+/// Says at boot what an operator must not find out later.
+///
+/// # Errors
+/// When the settings were not read.
+pub(super) fn warn(ctx: &AppContext) -> Result<()> {
+    let settings = settings_of(ctx)?;
+    if settings.dev_mode {
+        tracing::warn!(
+            "DEV_MODE is on: NO LOGIN, NO LIMITS. Anybody who reaches this port can start runs."
+        );
+    } else if settings.basic_auth.is_none() {
+        tracing::warn!(
+            "no login is set, so the API answers 401: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (`cargo loco task \
+             hash_password`), or DEV_MODE=true on your own machine"
+        );
+    }
+    if is_memory(&ctx.config.database.uri) {
+        tracing::warn!(
+            "the database is in memory: all runs are forgotten when this process ends; set DATABASE_URL to keep them"
+        );
+    }
+    Ok(())
+}
+
+async fn simulator(settings: &Settings) -> Result<Option<Arc<Simulator>>> {
+    if !settings.providers.iter().any(|provider| provider.simulate) {
+        return Ok(None);
+    }
+    let simulator = Simulator::start(
+        ([127, 0, 0, 1], 0).into(),
+        Script::dialogue(settings.simulator_pace),
+    )
+    .await?;
+    tracing::info!(address = %simulator.address(), "the built-in simulator answers in place of the providers");
+    Ok(Some(Arc::new(simulator)))
+}
+
+fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> providers::Config {
+    let provider = |from: &settings::Provider| {
+        let kind = if from.name == "openai" {
+            Kind::OpenAi
+        } else {
+            Kind::Anthropic
+        };
+        let simulator = simulator.filter(|_| from.simulate);
+        let simulated = simulator.map(|simulator| match kind {
+            Kind::OpenAi => simulator.openai_base_url(),
+            Kind::Anthropic => simulator.anthropic_base_url(),
+        });
+        ProviderConfig {
+            name: from.name.to_owned(),
+            kind,
+            simulated: simulated.is_some(),
+            // A key never goes to the simulator.
+            api_key: from.api_key.clone().filter(|_| simulated.is_none()),
+            base_url: simulated.or_else(|| from.base_url.clone()),
+            api_key_env: from.api_key_env.clone(),
+            models: from.models.clone(),
+        }
+    };
+    let settings::Timeouts {
+        connect,
+        first_delta,
+        idle,
+        usage,
+    } = settings.timeouts;
+    providers::Config {
+        providers: settings.providers.iter().map(provider).collect(),
+        timeouts: providers::Timeouts {
+            connect,
+            first_delta,
+            idle,
+            usage,
+        },
+        max_event_bytes: settings.provider_event_bytes,
+    }
+}
+
+fn orchestrator_config(settings: &Settings) -> orchestrator::Config {
+    let settings::Retry {
+        max_attempts,
+        base,
+        cap,
+        retry_after_cap,
+    } = settings.retry;
+    orchestrator::Config {
+        max_turns: settings.run_max_turns,
+        max_live_runs: settings.max_live_runs,
+        max_text_bytes: settings.turn_text_bytes,
+        retry: RetryPolicy {
+            max_attempts,
+            base,
+            cap,
+            retry_after_cap,
+        },
+        stop_patience: settings.stop_patience,
+    }
+}

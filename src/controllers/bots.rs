@@ -1,0 +1,95 @@
+//! `/api/run/{run_id}/bot/{bot_index}`: change a bot while the run goes on.
+
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use loco_rs::{controller::Routes, prelude::patch};
+
+use super::extract::{BotPath, Door, MergePatch};
+use crate::views::{problem::Problem, run::ChangedBotView};
+
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+async fn update_bot(
+    door: Door,
+    BotPath(id, index): BotPath,
+    headers: HeaderMap,
+    MergePatch(patch): MergePatch,
+) -> Result<Response, Problem> {
+    let accepted = if_match(&headers)?;
+    let change = door
+        .runs
+        .update_bot(id, index, &patch, accepted.as_deref())
+        .await?;
+    let tag = format!("\"{}\"", change.bot.version);
+    let mut response = Json(ChangedBotView::from(change)).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// The versions that `If-Match` (RFC 9110, 13.1.1) accepts; `None`: any. A tag that is none of ours matches nothing, and neither
+/// does a weak one.
+fn if_match(headers: &HeaderMap) -> Result<Option<Vec<u32>>, Problem> {
+    if !headers.contains_key(header::IF_MATCH) {
+        return Ok(None);
+    }
+    let malformed = || {
+        let detail = "If-Match takes * or tags in quotes, such as \"3\"";
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-header",
+            "Invalid header",
+            detail,
+        )
+    };
+    let mut versions = Vec::new();
+    for line in headers.get_all(header::IF_MATCH) {
+        let line = line.to_str().map_err(|_| malformed())?.trim();
+        if line == "*" {
+            return Ok(None);
+        }
+        for tag in line.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+            let strong = tag.strip_prefix("W/").unwrap_or(tag);
+            let inner = strong
+                .strip_prefix('"')
+                .and_then(|tag| tag.strip_suffix('"'))
+                .ok_or_else(malformed)?;
+            versions.extend(inner.parse::<u32>().ok().filter(|_| !tag.starts_with("W/")));
+        }
+    }
+    Ok(Some(versions))
+}
+
+/// The routes.
+pub fn routes() -> Routes {
+    Routes::new()
+        .prefix("api/run")
+        .add("/{run_id}/bot/{bot_index}", patch(update_bot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> Option<Option<Vec<u32>>> {
+        let headers = lines
+            .iter()
+            .map(|line| (header::IF_MATCH, line.parse().unwrap()))
+            .collect();
+        if_match(&headers).ok()
+    }
+
+    #[test]
+    fn if_match_is_read_as_the_rfc_says() {
+        assert_eq!(read(&[]), Some(None));
+        assert_eq!(read(&["*"]), Some(None));
+        assert_eq!(read(&["\"3\""]), Some(Some(vec![3])));
+        assert_eq!(read(&["\"1\", \"2\"", "\"7\""]), Some(Some(vec![1, 2, 7])));
+        assert_eq!(read(&["W/\"3\""]), Some(Some(vec![])));
+        assert_eq!(read(&["\"abc\""]), Some(Some(vec![])));
+        assert_eq!(read(&["3"]), None);
+    }
+}

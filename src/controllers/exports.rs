@@ -1,0 +1,63 @@
+//! `/api/export/{run_id}.{format}`: a run as a file.
+
+use axum::{
+    Json,
+    extract::{
+        Path, Query,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use loco_rs::{controller::Routes, prelude::get};
+use serde::Deserialize;
+
+use super::extract::{Door, run_id, undecodable};
+use crate::views::{
+    export::{ExportView, disposition},
+    problem::Problem,
+};
+
+#[derive(Debug, Default, Deserialize)]
+struct Display {
+    inline: Option<String>,
+}
+
+/// The router knows no suffix after a parameter: the file's name is split here, at its last dot.
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+async fn export_run(
+    door: Door,
+    file: Result<Path<String>, PathRejection>,
+    display: Result<Query<Display>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Path(file) = file.map_err(|_| undecodable())?;
+    let (id, extension) = file.rsplit_once('.').unwrap_or((&file, ""));
+    let id = run_id(id)?;
+    if extension != "json" {
+        let detail = "a run is exported as .json";
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "unknown-format",
+            "Unknown format",
+            detail,
+        ));
+    }
+    let inline = display
+        .ok()
+        .and_then(|Query(display)| display.inline)
+        .is_some_and(|value| value == "1" || value == "true");
+    let mut response = Json(ExportView::from(door.runs.transcript(id).await?)).into_response();
+    if let Ok(value) = HeaderValue::from_str(&disposition(id, extension, inline)) {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_DISPOSITION, value);
+    }
+    Ok(response)
+}
+
+/// The routes.
+pub fn routes() -> Routes {
+    Routes::new()
+        .prefix("api/export")
+        .add("/{file}", get(export_run))
+}

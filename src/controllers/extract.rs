@@ -1,0 +1,291 @@
+//! What handlers are given: the door, checked paths, checked bodies. Every rejection is a problem.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequest, FromRequestParts, Path, Request},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+};
+use http_body_util::BodyExt as _;
+use loco_rs::app::AppContext;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    conversation::{Object, RunId, Violation},
+    identity::Subject,
+    orchestrator::Runs,
+    views::{problem::Problem, stream::StreamSettings},
+};
+
+/// What the handlers stand on. The composition root puts it into the application's store: this is the one place that looks.
+#[derive(Clone)]
+pub struct Door {
+    /// The door to all runs.
+    pub runs: Runs,
+    /// What goes for open streams.
+    pub stream: StreamSettings,
+    /// Cancelled when the process is to end: open streams end then.
+    pub shutdown: tokio_util::sync::CancellationToken,
+    /// The most bytes of a body.
+    pub body_limit: usize,
+}
+
+impl Door {
+    fn find(ctx: &AppContext) -> Result<Self, Problem> {
+        ctx.shared_store
+            .get::<Self>()
+            .ok_or_else(|| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))
+    }
+}
+
+impl FromRequestParts<AppContext> for Door {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_parts: &mut Parts, ctx: &AppContext) -> Result<Self, Problem> {
+        Self::find(ctx)
+    }
+}
+
+/// Who is asking; nobody where no login is asked for.
+pub struct Asking(pub Subject);
+
+impl<S: Sync> FromRequestParts<S> for Asking {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self(
+            parts
+                .extensions
+                .get::<Subject>()
+                .cloned()
+                .unwrap_or_default(),
+        ))
+    }
+}
+
+/// The run in the path.
+pub struct RunPath(pub RunId);
+
+impl<S: Send + Sync> FromRequestParts<S> for RunPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| undecodable())?;
+        Ok(Self(run_id(&id)?))
+    }
+}
+
+/// The run and the bot in the path.
+pub struct BotPath(pub RunId, pub u32);
+
+impl<S: Send + Sync> FromRequestParts<S> for BotPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path((id, index)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| undecodable())?;
+        let bad_index = || {
+            let detail = "a bot is named by its place in the run's list: 0, 1, 2 …";
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid-bot-index",
+                "Invalid bot index",
+                detail,
+            )
+        };
+        let digits = !index.is_empty()
+            && index.len() <= 9
+            && index.bytes().all(|byte| byte.is_ascii_digit());
+        let index = if digits {
+            index.parse().map_err(|_| bad_index())?
+        } else {
+            return Err(bad_index());
+        };
+        Ok(Self(run_id(&id)?, index))
+    }
+}
+
+/// Reads a run's id.
+///
+/// # Errors
+/// A 400 that says how one looks.
+pub fn run_id(text: &str) -> Result<RunId, Problem> {
+    let invalid = |error: crate::conversation::InvalidRunId| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-run-id",
+            "Invalid run id",
+            error.to_string(),
+        )
+    };
+    text.parse().map_err(invalid)
+}
+
+/// The answer to a path that is no text.
+#[must_use]
+pub fn undecodable() -> Problem {
+    let detail = "the path is not UTF-8 after percent-decoding";
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "invalid-path",
+        "Invalid path",
+        detail,
+    )
+}
+
+/// Media types that JSON bodies may have.
+const JSON: &[&str] = &["application/json"];
+const MERGE_PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
+
+/// A JSON body, checked for form. Its rules are the domain's.
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppContext> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, Problem> {
+        let (headers, bytes) = whole(request, ctx).await?;
+        require_type(&headers, JSON)?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A JSON body that may be absent: then its type's default. Without a body, no content type is asked for.
+pub struct OptionalJsonBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<AppContext> for OptionalJsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, Problem> {
+        let (headers, bytes) = whole(request, ctx).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        require_type(&headers, JSON)?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A JSON merge patch (RFC 7396) of an object.
+pub struct MergePatch(pub serde_json::Map<String, serde_json::Value>);
+
+impl FromRequest<AppContext> for MergePatch {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, Problem> {
+        let (headers, bytes) = whole(request, ctx).await?;
+        require_type(&headers, MERGE_PATCH)?;
+        parse(&bytes).map(Self)
+    }
+}
+
+async fn whole(request: Request, ctx: &AppContext) -> Result<(HeaderMap, Bytes), Problem> {
+    let limit = Door::find(ctx)?.body_limit;
+    let (parts, body) = request.into_parts();
+    Ok((parts.headers, read(body, limit).await?))
+}
+
+/// Reads a body up to the limit.
+async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            let detail = "the body broke off before its end";
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "incomplete-body",
+                "Incomplete body",
+                detail,
+            )
+        })?;
+        bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        if bytes.len() > limit {
+            discard(body).await;
+            let detail = format!("the body is over the limit of {limit} bytes");
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "Body too large",
+                detail,
+            ));
+        }
+    }
+    Ok(bytes.into())
+}
+
+/// How much of a body that is too large is read, and for how long: a client that is still sending sees no answer.
+const DISCARDED: usize = 4 * 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(2);
+
+async fn discard(mut body: Body) {
+    let reading = async {
+        let mut seen = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            seen += frame.data_ref().map_or(0, Bytes::len);
+            if seen > DISCARDED {
+                return;
+            }
+        }
+    };
+    // What does not come in time is not waited for: the answer goes out all the same.
+    let _ = tokio::time::timeout(PATIENCE, reading).await;
+}
+
+/// Only JSON: a form's types pass without a preflight, and nothing else is understood.
+fn require_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("nothing");
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if allowed
+        .iter()
+        .any(|kind| essence.eq_ignore_ascii_case(kind))
+    {
+        return Ok(());
+    }
+    let detail = format!("the body must be {}, not {given}", allowed.join(" or "));
+    let slug = "unsupported-media-type";
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        slug,
+        "Unsupported media type",
+        detail,
+    ))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let not_json =
+        |detail: String| Problem::new(StatusCode::BAD_REQUEST, "not-json", "Not JSON", detail);
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| not_json(format!("the body is not UTF-8: {error}")))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let parsed: Result<Object<T>, _> = serde_path_to_error::deserialize(&mut deserializer);
+    match parsed {
+        Ok(Object(value)) => {
+            deserializer
+                .end()
+                .map_err(|error| not_json(format!("something follows the JSON value: {error}")))?;
+            Ok(value)
+        }
+        // A value of the wrong shape may stand in a text that is no JSON at all: that comes first.
+        Err(error) => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+            Err(broken) => Err(not_json(format!("the body is no JSON: {broken}"))),
+            Ok(_) => {
+                let detail = "the body breaks a rule";
+                let slug = "validation-failed";
+                Err(Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    slug,
+                    "Validation failed",
+                    detail,
+                )
+                .with_errors(vec![Violation::from_serde(&error)]))
+            }
+        },
+    }
+}

@@ -1,0 +1,13 @@
+//! The HTTP API: each handler extracts, makes one call at the door, and answers with one view.
+//!
+//! **Invariant:** nothing is decided here. What is wrong with a request is said by the extractors, what is wrong with an order by
+//! the door.
+//!
+//! **May import:** orchestrator, identity, views, conversation.
+
+pub mod bots;
+pub mod exports;
+pub mod extract;
+pub mod providers;
+pub mod runs;
+pub mod streams;

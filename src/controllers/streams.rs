@@ -1,0 +1,134 @@
+//! `/api/stream/{run_id}`: the talk, live.
+
+use axum::{
+    extract::{Query, RawQuery},
+    http::{HeaderMap, Method, StatusCode},
+    response::Response,
+};
+use bytes::Bytes;
+use loco_rs::{controller::Routes, prelude::get};
+use serde::Deserialize;
+
+use super::extract::{Door, RunPath};
+use crate::{
+    conversation::{EventId, RunError},
+    orchestrator::{Streaming, Subscription},
+    views::{
+        problem::Problem,
+        stream::{self, Blocks},
+    },
+};
+
+impl Blocks for Subscription {
+    async fn next(&mut self) -> Result<Option<Bytes>, RunError> {
+        Self::next(self).await
+    }
+}
+
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+async fn stream_run(
+    door: Door,
+    method: Method,
+    RunPath(id): RunPath,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let cursor = cursor(&headers, query.as_deref())?;
+    match door.runs.stream(id, cursor).await {
+        Ok(Streaming::Over) => Ok(stream::over()),
+        // The headers are all that is asked for.
+        Ok(Streaming::Open(_)) if method == Method::HEAD => Ok(stream::come_back(door.stream)),
+        Ok(Streaming::Open(subscription)) => {
+            Ok(stream::response(subscription, door.stream, door.shutdown))
+        }
+        // A browser gives up for good on an error status.
+        Err(RunError::Unavailable(_)) if headers.contains_key("sec-fetch-mode") => {
+            Ok(stream::come_back(door.stream))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The last event that the client has: by `Last-Event-ID`, or else by the query, for clients that cannot set the header. The
+/// header wins: a browser reconnects to the same address, old query and all.
+fn cursor(headers: &HeaderMap, query: Option<&str>) -> Result<EventId, Problem> {
+    #[derive(Default, Deserialize)]
+    struct Cursor {
+        last_event_id: Option<String>,
+    }
+    let invalid = |detail: String| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-cursor",
+            "Invalid cursor",
+            detail,
+        )
+    };
+    let header = headers
+        .get("last-event-id")
+        .map(|value| value.to_str().unwrap_or("?").trim().to_owned());
+    let header = header.filter(|text| !text.is_empty());
+    let given = match (header, query) {
+        (Some(text), _) => Some(text),
+        (None, Some(query)) => {
+            let uri = format!("/?{query}")
+                .parse()
+                .map_err(|_| invalid("the query cannot be read".to_owned()))?;
+            let Query(Cursor { last_event_id }) = Query::try_from_uri(&uri)
+                .map_err(|_| invalid("the query cannot be read".to_owned()))?;
+            last_event_id
+        }
+        (None, None) => None,
+    };
+    match given.as_deref() {
+        None | Some("") => Ok(EventId::START),
+        Some(text) => text
+            .parse()
+            .map_err(|error: crate::conversation::InvalidEventId| invalid(error.to_string())),
+    }
+}
+
+/// The routes.
+pub fn routes() -> Routes {
+    Routes::new()
+        .prefix("api/stream")
+        .add("/{run_id}", get(stream_run))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(header: Option<&'static str>, query: Option<&str>) -> Option<String> {
+        let headers = header
+            .map(|value| ("last-event-id".parse().unwrap(), value.parse().unwrap()))
+            .into_iter()
+            .collect();
+        cursor(&headers, query).ok().map(|id| id.to_string())
+    }
+
+    #[test]
+    fn the_cursor_comes_from_the_header_or_the_query() {
+        assert_eq!(read(None, None).as_deref(), Some("0-0"));
+        assert_eq!(
+            read(Some(""), Some("last_event_id=")).as_deref(),
+            Some("0-0")
+        );
+        assert_eq!(
+            read(None, Some("a=b&last_event_id=3-4")).as_deref(),
+            Some("3-4")
+        );
+        assert_eq!(
+            read(Some("5-6"), Some("last_event_id=3-4")).as_deref(),
+            Some("5-6")
+        );
+        for bad in ["x", "1", "01-0", "1-0,2-0", "-1-0"] {
+            assert_eq!(read(Some(bad), None), None, "{bad}");
+            assert_eq!(
+                read(None, Some(&format!("last_event_id={bad}"))),
+                None,
+                "{bad}"
+            );
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What can go wrong for a caller, in words that no transport knows. `views::problem` gives each its status.
+
+use super::{
+    event::EventId,
+    run::{RunId, RunStatus},
+    validate::Violation,
+};
+
+/// Why a request to a run was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no such run.
+    #[error("there is no run {0}")]
+    NotFound(RunId),
+    /// The run is over; nothing about it can change.
+    #[error("run {id} is over: it is {}", status.as_str())]
+    AlreadyEnded {
+        /// The run.
+        id: RunId,
+        /// How it ended.
+        status: RunStatus,
+    },
+    /// The run has no bot at this place.
+    #[error("the run has {bots} bots, counted from 0: there is no bot {index}")]
+    NoSuchBot {
+        /// The place that was asked for.
+        index: u32,
+        /// How many bots the run has.
+        bots: u32,
+    },
+    /// The input breaks rules.
+    #[error("the input breaks {} rule(s)", .0.len())]
+    Invalid(Vec<Violation>),
+    /// The bot is not in the version that the caller thinks.
+    #[error("the bot is in version {version} now")]
+    VersionMismatch {
+        /// The newest version.
+        version: u32,
+    },
+    /// The cursor is beyond the last event.
+    #[error("the cursor {cursor} is beyond the last event, {last}")]
+    CursorAhead {
+        /// What the client sent.
+        cursor: EventId,
+        /// The last durable event.
+        last: EventId,
+    },
+    /// The database cannot be reached now; the same request may succeed later.
+    #[error("the database cannot be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A fault of ours.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

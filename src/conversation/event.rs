@@ -1,0 +1,415 @@
+//! What a client may see: the durable events of a run, the deltas between them, and their ids.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    bot::BotIntro,
+    failure::Failure,
+    run::{EndReason, RunId},
+    stop_reason::StopReason,
+    time::Timestamp,
+    usage::Usage,
+};
+
+/// The id of an event, `seq-n`: ordered by `seq`, then `n`.
+///
+/// A durable event has `n = 0` and its own `seq`, counted from 1 without gaps. A delta takes the `seq` of the last durable event
+/// and counts `n` from 1 without gaps. After a crash the next durable event is `seq + 1`, greater than any id that a client can
+/// have seen, so no id is ever used twice. The form is that of a Redis Stream entry id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId {
+    /// The last durable event at or before this one.
+    pub seq: u64,
+    /// Zero for the durable event itself, else the delta's number after it.
+    pub n: u64,
+}
+
+impl EventId {
+    /// Before everything: the cursor of a client that has nothing yet.
+    pub const START: Self = Self { seq: 0, n: 0 };
+
+    /// The id of a durable event.
+    #[must_use]
+    pub fn durable(seq: u64) -> Self {
+        Self { seq, n: 0 }
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.seq, self.n)
+    }
+}
+
+/// A text that is no event id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an event id is two numbers of at most 18 digits joined by a hyphen, such as 12-0")]
+pub struct InvalidEventId;
+
+impl FromStr for EventId {
+    type Err = InvalidEventId;
+
+    /// Reads `(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})` and nothing else: one id has one spelling.
+    fn from_str(text: &str) -> Result<Self, InvalidEventId> {
+        let (seq, n) = text.split_once('-').ok_or(InvalidEventId)?;
+        Ok(Self {
+            seq: number(seq)?,
+            n: number(n)?,
+        })
+    }
+}
+
+fn number(digits: &str) -> Result<u64, InvalidEventId> {
+    let well_formed = (1..=18).contains(&digits.len())
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && (digits == "0" || !digits.starts_with('0'));
+    if !well_formed {
+        return Err(InvalidEventId);
+    }
+    digits.parse().map_err(|_| InvalidEventId)
+}
+
+/// A piece of text as the provider sent it. Lives only in memory; the event that closes the turn carries the whole text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta<'a> {
+    /// The turn that is being spoken.
+    pub turn: u32,
+    /// Who speaks.
+    pub bot_index: u32,
+    /// The piece of text, never empty.
+    pub text: &'a str,
+}
+
+/// Why a turn's text was taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartReason {
+    /// The provider failed after some text had been shown.
+    ProviderError,
+}
+
+/// A durable event: an entry of the log with a row of its own. The `type` of its JSON is the event's name on the wire.
+///
+/// Names and fields are the public contract: fields may be added, never changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum RunEvent {
+    /// The run was accepted.
+    #[serde(rename = "run.started")]
+    RunStarted(RunStarted),
+    /// A bot's turn begins; the first one means that the run is running.
+    #[serde(rename = "turn.started")]
+    TurnStarted(TurnStarted),
+    /// A turn ended as its provider wanted it to.
+    #[serde(rename = "turn.completed")]
+    TurnCompleted(TurnCompleted),
+    /// A stop cut a turn short.
+    #[serde(rename = "turn.interrupted")]
+    TurnInterrupted(TurnInterrupted),
+    /// A turn's last attempt failed.
+    #[serde(rename = "turn.failed")]
+    TurnFailed(TurnFailed),
+    /// The text shown so far is void; the turn is tried once more.
+    #[serde(rename = "turn.restarted")]
+    TurnRestarted(TurnRestarted),
+    /// A bot was changed.
+    #[serde(rename = "bot.updated")]
+    BotUpdated(BotUpdated),
+    /// An attempt failed. Not final by itself; touches no text.
+    #[serde(rename = "error")]
+    Error(AttemptError),
+    /// The run is over, as planned.
+    #[serde(rename = "run.completed")]
+    RunCompleted(RunCompleted),
+    /// The run is over because somebody stopped it.
+    #[serde(rename = "run.stopped")]
+    RunStopped(RunStopped),
+    /// The run is over because it could not go on.
+    #[serde(rename = "run.failed")]
+    RunFailed(RunFailed),
+}
+
+impl RunEvent {
+    /// The event's name: its `event:` field and the `type` of its data.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RunStarted(_) => "run.started",
+            Self::TurnStarted(_) => "turn.started",
+            Self::TurnCompleted(_) => "turn.completed",
+            Self::TurnInterrupted(_) => "turn.interrupted",
+            Self::TurnFailed(_) => "turn.failed",
+            Self::TurnRestarted(_) => "turn.restarted",
+            Self::BotUpdated(_) => "bot.updated",
+            Self::Error(_) => "error",
+            Self::RunCompleted(_) => "run.completed",
+            Self::RunStopped(_) => "run.stopped",
+            Self::RunFailed(_) => "run.failed",
+        }
+    }
+
+    /// Whether an event of this name ends the run and with it every stream.
+    #[must_use]
+    pub fn name_is_final(name: &str) -> bool {
+        matches!(name, "run.completed" | "run.stopped" | "run.failed")
+    }
+
+    /// The `data` of the event: its fields, its `type`, and when it happened.
+    ///
+    /// # Errors
+    /// None that these types can cause; the signature is serde's.
+    pub fn to_data(&self, at: Timestamp) -> Result<String, serde_json::Error> {
+        #[derive(Serialize)]
+        struct Data<'a> {
+            #[serde(flatten)]
+            event: &'a RunEvent,
+            at: Timestamp,
+        }
+        serde_json::to_string(&Data { event: self, at })
+    }
+}
+
+/// `run.started`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// The run.
+    pub run_id: RunId,
+    /// The opening message that the first bot answers.
+    pub topic: String,
+    /// Who takes part, in the order of their indexes.
+    pub bots: Vec<BotIntro>,
+    /// How many turns there will be at most.
+    pub max_turns: u32,
+    /// When the run was accepted.
+    pub created_at: Timestamp,
+}
+
+/// `turn.started`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnStarted {
+    /// The turn, counted from 0.
+    pub turn: u32,
+    /// Who speaks.
+    pub bot_index: u32,
+    /// The speaker's name.
+    pub bot_name: String,
+    /// The version of the bot that all attempts of this turn use.
+    pub bot_version: u32,
+    /// The provider that is asked.
+    pub provider: String,
+    /// The model that is asked.
+    pub model: String,
+    /// Always 1: later attempts follow a `turn.restarted` or an `error`.
+    pub attempt: u32,
+}
+
+/// `turn.completed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnCompleted {
+    /// The turn, counted from 0.
+    pub turn: u32,
+    /// Who spoke.
+    pub bot_index: u32,
+    /// The version of the bot that spoke.
+    pub bot_version: u32,
+    /// The provider that answered.
+    pub provider: String,
+    /// The model that answered.
+    pub model: String,
+    /// The whole text: exactly the deltas of the last attempt, joined.
+    pub text: String,
+    /// The refusal's own words, where the model refused. Not text, no delta.
+    pub refusal: Option<String>,
+    /// Why the model ended.
+    pub stop_reason: StopReason,
+    /// What the provider counted.
+    pub usage: Usage,
+    /// US dollars; null where no price is known.
+    pub cost_usd: Option<f64>,
+    /// From the start of the turn to its end, in milliseconds.
+    pub duration_ms: u64,
+    /// From the last attempt's request to its first delta, in milliseconds; null where there was none.
+    pub first_delta_ms: Option<u64>,
+}
+
+/// `turn.interrupted`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnInterrupted {
+    /// The turn, counted from 0.
+    pub turn: u32,
+    /// Who spoke.
+    pub bot_index: u32,
+    /// The text up to the stop.
+    pub text: String,
+    /// What the provider had counted by then.
+    pub usage: Usage,
+    /// US dollars; null where no price or no usage is known.
+    pub cost_usd: Option<f64>,
+}
+
+/// `turn.failed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnFailed {
+    /// The turn, counted from 0.
+    pub turn: u32,
+    /// Who spoke.
+    pub bot_index: u32,
+    /// The text of the last attempt up to its failure.
+    pub text: String,
+    /// What the provider had counted by then.
+    pub usage: Usage,
+    /// US dollars; null where no price or no usage is known.
+    pub cost_usd: Option<f64>,
+    /// What was wrong.
+    pub error: Failure,
+}
+
+/// `turn.restarted`: discard this turn's text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnRestarted {
+    /// The turn, counted from 0.
+    pub turn: u32,
+    /// Who speaks.
+    pub bot_index: u32,
+    /// The number of the attempt that follows.
+    pub attempt: u32,
+    /// Why the text is void.
+    pub reason: RestartReason,
+    /// The provider of the attempt that follows.
+    pub provider: String,
+    /// The model of the attempt that follows.
+    pub model: String,
+    /// What the attempt given up had used.
+    pub usage: Usage,
+    /// US dollars of the attempt given up; null where no price or no usage is known.
+    pub cost_usd: Option<f64>,
+}
+
+/// `bot.updated`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BotUpdated {
+    /// Which bot.
+    pub bot_index: u32,
+    /// The version that this change made.
+    pub version: u32,
+    /// The members that changed, with their new values.
+    pub changes: serde_json::Map<String, serde_json::Value>,
+    /// The first turn spoken by this version; null if the bot has no turn left.
+    pub effective_from_turn: Option<u32>,
+}
+
+/// `error`: an attempt failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptError {
+    /// What was wrong, and with what code.
+    #[serde(flatten)]
+    pub failure: Failure,
+    /// The provider that was asked.
+    pub provider: String,
+    /// The turn, counted from 0.
+    pub turn: u32,
+    /// The attempt that failed, counted from 1.
+    pub attempt: u32,
+    /// When the next attempt comes; null if there is none.
+    pub retry_in_ms: Option<u64>,
+    /// What the failed attempt had used.
+    pub usage: Usage,
+}
+
+/// The sums that every final event carries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// How many turns ended.
+    pub turns: u32,
+    /// The usage of all attempts, also those given up.
+    pub usage: Usage,
+    /// US dollars of all attempts whose price and usage are known; null if there is none.
+    pub cost_usd: Option<f64>,
+    /// Whether every attempt's cost is in the sum.
+    pub cost_complete: bool,
+}
+
+/// `run.completed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunCompleted {
+    /// Which of the planned ends it was.
+    pub reason: EndReason,
+    /// What the whole run took.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+/// `run.stopped`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunStopped {
+    /// Always `stop_requested`.
+    pub reason: EndReason,
+    /// What the whole run took.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+/// `run.failed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunFailed {
+    /// What was wrong.
+    pub error: Failure,
+    /// What the whole run took.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_ids_are_ordered_by_seq_then_n() {
+        let mut ids = ["2-0", "1-10", "1-9", "10-0"].map(|id| id.parse::<EventId>().unwrap());
+        ids.sort();
+        assert_eq!(ids.map(|id| id.to_string()), ["1-9", "1-10", "2-0", "10-0"]);
+    }
+
+    #[test]
+    fn an_event_id_has_one_spelling() {
+        for good in ["0-0", "1-0", "999999999999999999-999999999999999999"] {
+            assert_eq!(good.parse::<EventId>().unwrap().to_string(), good);
+        }
+        for bad in [
+            "",
+            "-",
+            "1",
+            "1-",
+            "-1",
+            "01-0",
+            "1-00",
+            "+1-0",
+            "1-0 ",
+            " 1-0",
+            "1-0-0",
+            "a-0",
+            "1000000000000000000-0",
+            "١-0",
+        ] {
+            assert_eq!(bad.parse::<EventId>(), Err(InvalidEventId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn data_carries_the_name_and_the_time() {
+        let event = RunEvent::TurnInterrupted(TurnInterrupted {
+            turn: 1,
+            bot_index: 1,
+            text: "half a sen".into(),
+            usage: Usage::default(),
+            cost_usd: None,
+        });
+        let data: serde_json::Value =
+            serde_json::from_str(&event.to_data(Timestamp::from_millis(0)).unwrap()).unwrap();
+        assert_eq!(data["type"], event.name());
+        assert_eq!(data["at"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(serde_json::from_value::<RunEvent>(data).unwrap(), event);
+    }
+}

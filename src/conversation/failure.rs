@@ -1,0 +1,126 @@
+//! What can go wrong with an attempt or a run, in words that no transport knows.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The code of an `error` event and of a failed run. Stable: clients switch on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCode {
+    /// The provider does not accept the key.
+    Auth,
+    /// The key may not do this (or the account has no money left).
+    Permission,
+    /// The provider knows no such model.
+    NotFound,
+    /// The provider calls the request wrong.
+    InvalidRequest,
+    /// The prompt is too long for the model.
+    ContextExceeded,
+    /// Too many requests; the provider may say when to come back.
+    RateLimited,
+    /// The provider has too much to do.
+    Overloaded,
+    /// The provider failed by itself.
+    Server,
+    /// The provider could not be reached, said nothing, or fell silent.
+    Timeout,
+    /// The stream ended without its terminal frame.
+    Truncated,
+    /// What came is not the provider's stream format.
+    Malformed,
+    /// The turn's text went over the limit.
+    TextTooLong,
+    /// The run names a provider that is not configured (any more).
+    ProviderNotConfigured,
+    /// Parley itself failed; the log has the details.
+    Internal,
+}
+
+impl FailureCode {
+    /// The word on the wire and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Permission => "permission",
+            Self::NotFound => "not_found",
+            Self::InvalidRequest => "invalid_request",
+            Self::ContextExceeded => "context_exceeded",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::Server => "server",
+            Self::Timeout => "timeout",
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::TextTooLong => "text_too_long",
+            Self::ProviderNotConfigured => "provider_not_configured",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether the same request can succeed if it is made again.
+    #[must_use]
+    pub fn retryable(self) -> bool {
+        match self {
+            Self::RateLimited
+            | Self::Overloaded
+            | Self::Server
+            | Self::Timeout
+            | Self::Truncated
+            | Self::Malformed => true,
+            Self::Auth
+            | Self::Permission
+            | Self::NotFound
+            | Self::InvalidRequest
+            | Self::ContextExceeded
+            | Self::TextTooLong
+            | Self::ProviderNotConfigured
+            | Self::Internal => false,
+        }
+    }
+}
+
+/// Why an attempt, a turn or a run failed: a code for programs, a sentence for people. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub code: FailureCode,
+    /// What was wrong and, where we know it, how to mend it.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure from its two parts.
+    #[must_use]
+    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// A failed attempt: what went wrong, whether a repetition may help, and when the provider wants to be asked again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptFailure {
+    /// What the `error` event says.
+    pub failure: Failure,
+    /// Whether to try again. Usually the code's own answer; a provider may overrule it (`x-should-retry`).
+    pub retryable: bool,
+    /// The provider's `Retry-After`, uncapped.
+    pub retry_after: Option<Duration>,
+}
+
+impl AttemptFailure {
+    /// A failure whose code alone says whether it is worth another attempt.
+    #[must_use]
+    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        Self {
+            failure: Failure::new(code, message),
+            retryable: code.retryable(),
+            retry_after: None,
+        }
+    }
+}

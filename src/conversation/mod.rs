@@ -1,0 +1,45 @@
+//! The rules of a conversation, and the words that every other room speaks.
+//!
+//! **Invariant:** pure. No clock, no I/O, no async: time and chance are parameters, so every rule is tested without waiting.
+//!
+//! **May import:** nothing of ours; serde, validator and other crates that only compute.
+
+mod bot;
+mod error;
+mod event;
+mod failure;
+mod object;
+mod policy;
+mod prompt;
+mod record;
+mod retry;
+mod run;
+mod start;
+mod stop_reason;
+mod time;
+mod transcript;
+mod usage;
+mod validate;
+
+pub use bot::{Bot, BotIntro, BotSpec, Params};
+pub use error::RunError;
+pub use event::{
+    AttemptError, BotUpdated, Delta, EventId, InvalidEventId, RestartReason, RunCompleted,
+    RunEvent, RunFailed, RunStarted, RunStopped, Totals, TurnCompleted, TurnFailed,
+    TurnInterrupted, TurnRestarted, TurnStarted,
+};
+pub use failure::{AttemptFailure, Failure, FailureCode};
+pub use object::Object;
+pub use policy::{end_after, next_turn_of, speaker};
+pub use prompt::{Prompt, PromptMessage, Role, lay_out};
+pub use record::{
+    BotChange, BotVersion, ProviderInfo, Run, StopAnswer, StopMode, Transcript, TurnInProgress,
+};
+pub use retry::RetryPolicy;
+pub use run::{EndReason, InvalidRunId, RunId, RunStatus, UnknownStatus};
+pub use start::{RunPlan, StartRun, check_name_is_free};
+pub use stop_reason::StopReason;
+pub use time::Timestamp;
+pub use transcript::{Message, MessageKind, MessageStatus};
+pub use usage::Usage;
+pub use validate::{MAX_TEXT_BYTES, Violation, check};

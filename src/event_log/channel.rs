@@ -1,0 +1,111 @@
+//! The live part of one run's log.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use tokio::sync::watch;
+
+use super::segment::Segment;
+use crate::{
+    conversation::{Delta, EventId, RunId},
+    models::LoggedEvent,
+};
+
+type Channels = Mutex<HashMap<RunId, Weak<Channel>>>;
+
+/// Where a run's writer appends and its readers wait. Gone when the last of them lets go of it.
+pub struct Channel {
+    run: RunId,
+    registry: Weak<Channels>,
+    /// What the latest transaction appended; deltas go to the last one. Held for a moment only; no await happens under it.
+    tail: Mutex<Vec<Arc<Segment>>>,
+    /// The newest id. Only wakes: the segments and the database answer.
+    head: watch::Sender<EventId>,
+}
+
+impl Channel {
+    pub(super) fn new(run: RunId, registry: Weak<Channels>) -> Self {
+        Self {
+            run,
+            registry,
+            tail: Mutex::default(),
+            head: watch::Sender::new(EventId::START),
+        }
+    }
+
+    /// Shows events that were committed. Those that are known already are passed over, so that two who publish the same
+    /// transaction, or an old one late, do no harm.
+    pub fn publish(&self, events: &[LoggedEvent]) {
+        let head = {
+            let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = tail.last().map_or(0, |segment| segment.seq);
+            let fresh: Vec<_> = events
+                .iter()
+                .filter(|event| event.seq > known)
+                .map(|event| Arc::new(Segment::new(event)))
+                .collect();
+            let (Some(first), Some(last)) = (fresh.first(), fresh.last()) else {
+                return;
+            };
+            if let Some(previous) = tail.last() {
+                previous.end(first);
+            }
+            for (earlier, later) in fresh.iter().zip(fresh.iter().skip(1)) {
+                earlier.end(later);
+            }
+            let head = EventId::durable(last.seq);
+            *tail = fresh;
+            head
+        };
+        // Told after the lock is gone: whoever wakes can read at once.
+        self.head.send_replace(head);
+    }
+
+    /// Appends a delta after the last durable event, for the run's owner.
+    pub fn push(&self, delta: &Delta<'_>) {
+        let segment = {
+            let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            tail.last().map(Arc::clone)
+        };
+        // The owner publishes `turn.started` before the first delta: there always is a segment.
+        debug_assert!(segment.is_some());
+        if let Some(segment) = segment {
+            let id = segment.push(delta);
+            self.head.send_replace(id);
+        }
+    }
+
+    /// The segment of that durable event, if it is among the latest.
+    pub(super) fn find(&self, seq: u64) -> Option<Arc<Segment>> {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.iter()
+            .find(|segment| segment.seq == seq)
+            .map(Arc::clone)
+    }
+
+    pub(super) fn run(&self) -> RunId {
+        self.run
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<EventId> {
+        self.head.subscribe()
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        let Some(registry) = self.registry.upgrade() else {
+            return;
+        };
+        let mut channels = registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // A new channel may have taken the place since the last holder of this one let go.
+        if channels
+            .get(&self.run)
+            .is_some_and(|channel| channel.strong_count() == 0)
+        {
+            channels.remove(&self.run);
+        }
+    }
+}

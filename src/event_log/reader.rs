@@ -1,0 +1,135 @@
+//! Reads a run's log from a cursor to its end: one path for replay and live.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+
+use super::{
+    channel::Channel,
+    frame,
+    segment::{Rest, Segment},
+};
+use crate::{
+    conversation::{EventId, RunError, RunEvent},
+    models::Store,
+};
+
+/// How many events are taken from the database at once.
+const PAGE: u64 = 64;
+
+/// How many bytes are joined into one write for a reader that lags.
+const WRITE: usize = 64 * 1024;
+
+/// An open log. Holds one segment at most, and no connection.
+pub struct Reader {
+    store: Store,
+    channel: Arc<Channel>,
+    head: watch::Receiver<EventId>,
+    /// Everything up to here was handed out or is in `ready`.
+    cursor: EventId,
+    /// Where the reader is in the live part; `None` while it reads from the database.
+    segment: Option<Arc<Segment>>,
+    /// Blocks that were read and not handed out yet.
+    ready: VecDeque<Bytes>,
+    /// Whether the final event was read.
+    over: bool,
+}
+
+impl Reader {
+    pub(super) fn new(store: Store, channel: Arc<Channel>, cursor: EventId) -> Self {
+        let head = channel.watch();
+        Self {
+            store,
+            channel,
+            head,
+            cursor,
+            segment: None,
+            ready: VecDeque::new(),
+            over: false,
+        }
+    }
+
+    /// Waits for what comes after all that was handed out: one or several whole SSE blocks. `None` after the final event.
+    ///
+    /// Cancel-safe: what was read and not handed out is handed out by the next call.
+    ///
+    /// # Errors
+    /// When the database cannot be read; the same call may be made again.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, RunError> {
+        loop {
+            if let Some(bytes) = self.hand_out() {
+                return Ok(Some(bytes));
+            }
+            if self.over {
+                return Ok(None);
+            }
+            // Marked as seen before the look: an append after it wakes the wait below at once, so none is slept through.
+            self.head.borrow_and_update();
+            self.read_live();
+            if self.ready.is_empty() && self.segment.is_none() {
+                self.read_stored().await?;
+            }
+            // The channel is held, so its sender lives: the wait ends by an append.
+            if self.ready.is_empty() && self.head.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes everything that the live part has now. Leaves `segment` empty if the database has to be asked.
+    fn read_live(&mut self) {
+        if self.segment.is_none() {
+            self.segment = self.channel.find(self.cursor.seq);
+        }
+        while let Some(segment) = &self.segment {
+            match segment.after(self.cursor.n) {
+                Rest::Deltas(deltas, last) => {
+                    self.ready.extend(deltas);
+                    self.cursor.n = last;
+                }
+                Rest::Waiting => return,
+                Rest::Ended(next) => {
+                    // Two writers may publish out of order: a segment that is not the very next is left to the database.
+                    let next = next.filter(|next| next.seq == self.cursor.seq + 1);
+                    if let Some(next) = &next {
+                        self.ready.push_back(next.event.clone());
+                        self.cursor = EventId::durable(next.seq);
+                        self.over = next.is_final;
+                    }
+                    self.segment = next;
+                }
+            }
+        }
+    }
+
+    /// Takes the next page of durable events from the database.
+    async fn read_stored(&mut self) -> Result<(), RunError> {
+        let page = self
+            .store
+            .events_after(self.channel.run(), self.cursor.seq, PAGE)
+            .await?;
+        if let Some(last) = page.last() {
+            self.cursor = EventId::durable(last.seq);
+            self.over = RunEvent::name_is_final(&last.name);
+        }
+        self.ready.extend(page.iter().map(frame::durable));
+        Ok(())
+    }
+
+    /// What is ready: a single block as it is, shared with all readers; several joined, up to the size of a write.
+    fn hand_out(&mut self) -> Option<Bytes> {
+        let first = self.ready.pop_front()?;
+        if self.ready.is_empty() {
+            return Some(first);
+        }
+        let mut joined = BytesMut::from(first);
+        while let Some(block) = self
+            .ready
+            .pop_front_if(|block| joined.len() + block.len() <= WRITE)
+        {
+            joined.extend_from_slice(&block);
+        }
+        Some(joined.freeze())
+    }
+}

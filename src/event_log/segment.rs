@@ -1,0 +1,92 @@
+//! One durable event and the deltas that follow it: all that shares one seq.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::{Bytes, BytesMut};
+
+use super::frame;
+use crate::{
+    conversation::{Delta, EventId, RunEvent},
+    models::LoggedEvent,
+};
+
+/// A piece of the live log. Readers hold the one they are in; that alone keeps an ended attempt's deltas alive.
+pub(super) struct Segment {
+    pub(super) seq: u64,
+    /// The durable event's block.
+    pub(super) event: Bytes,
+    /// Whether the event ends the run.
+    pub(super) is_final: bool,
+    /// Held only to push or to copy handles; no await happens under it.
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    /// Encoded deltas; the one with number `n` is at `n - 1`.
+    deltas: Vec<Bytes>,
+    /// Where the blocks of the deltas to come are written.
+    room: BytesMut,
+    /// The segment of the next durable event, once there is one: no delta comes after that. Weak, so that a reader that has
+    /// stopped reading holds one segment and not the whole log behind it.
+    next: Option<Weak<Segment>>,
+}
+
+/// What a segment has for a reader.
+pub(super) enum Rest {
+    /// Deltas after the reader's cursor: their blocks, and the number of the last.
+    Deltas(Vec<Bytes>, u64),
+    /// Nothing yet.
+    Waiting,
+    /// The segment is complete and read; the next one, if it is still in memory.
+    Ended(Option<Arc<Segment>>),
+}
+
+impl Segment {
+    pub(super) fn new(event: &LoggedEvent) -> Self {
+        Self {
+            seq: event.seq,
+            event: frame::durable(event),
+            is_final: RunEvent::name_is_final(&event.name),
+            inner: Mutex::new(Inner {
+                deltas: Vec::new(),
+                room: BytesMut::new(),
+                next: None,
+            }),
+        }
+    }
+
+    /// Appends a delta and returns its id.
+    pub(super) fn push(&self, delta: &Delta<'_>) -> EventId {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = EventId {
+            seq: self.seq,
+            n: inner.deltas.len() as u64 + 1,
+        };
+        let block = frame::delta(&mut inner.room, id, delta);
+        inner.deltas.push(block);
+        id
+    }
+
+    /// Ends the segment: the next durable event is there.
+    pub(super) fn end(&self, next: &Arc<Self>) {
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .next = Some(Arc::downgrade(next));
+    }
+
+    /// What there is after delta number `n`.
+    pub(super) fn after(&self, n: u64) -> Rest {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = usize::try_from(n).unwrap_or(usize::MAX);
+        match inner.deltas.get(from..) {
+            Some(rest) if !rest.is_empty() => {
+                Rest::Deltas(rest.to_vec(), inner.deltas.len() as u64)
+            }
+            _ => inner
+                .next
+                .as_ref()
+                .map_or(Rest::Waiting, |next| Rest::Ended(next.upgrade())),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! How often a client may do a thing in a minute.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use governor::{
+    Quota, RateLimiter as Governor,
+    clock::{Clock as _, DefaultClock},
+    middleware::StateInformationMiddleware,
+    state::keyed::DashMapStateStore,
+};
+
+use super::ClientKey;
+
+/// How many clients are remembered before those whose minute is over are forgotten.
+const CLIENTS: usize = 10_000;
+
+type Keyed =
+    Governor<ClientKey, DashMapStateStore<ClientKey>, DefaultClock, StateInformationMiddleware>;
+
+/// A number of times a minute, for each client. Its memory is bounded by the clients of the last minute.
+pub struct RateLimiter {
+    per_minute: NonZeroU32,
+    keyed: Keyed,
+    clock: DefaultClock,
+}
+
+/// Whether the client may, and what is left to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may, and that many times more at once.
+    Allowed {
+        /// How many times more.
+        remaining: u32,
+    },
+    /// It may not yet.
+    Refused {
+        /// When it may again.
+        retry_after: Duration,
+    },
+}
+
+impl RateLimiter {
+    /// That many times a minute, at least once.
+    #[must_use]
+    pub fn per_minute(times: u32) -> Self {
+        let per_minute = NonZeroU32::new(times).unwrap_or(NonZeroU32::MIN);
+        let keyed = Governor::dashmap(Quota::per_minute(per_minute)).with_middleware();
+        Self {
+            per_minute,
+            keyed,
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// How many times a minute.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.per_minute.get()
+    }
+
+    /// Counts one time for the client, if it may.
+    pub fn check(&self, client: ClientKey) -> Verdict {
+        if self.keyed.len() > CLIENTS {
+            self.keyed.retain_recent();
+        }
+        match self.keyed.check_key(&client) {
+            Ok(state) => Verdict::Allowed {
+                remaining: state.remaining_burst_capacity(),
+            },
+            Err(refused) => Verdict::Refused {
+                retry_after: refused.wait_time_from(self.clock.now()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn client(last: u8) -> ClientKey {
+        IpAddr::from([192, 0, 2, last]).into()
+    }
+
+    #[test]
+    fn each_client_has_its_own_count() {
+        let limiter = RateLimiter::per_minute(2);
+        assert_eq!(limiter.check(client(1)), Verdict::Allowed { remaining: 1 });
+        assert_eq!(limiter.check(client(1)), Verdict::Allowed { remaining: 0 });
+        let Verdict::Refused { retry_after } = limiter.check(client(1)) else {
+            panic!("a third time")
+        };
+        assert!(
+            retry_after > Duration::from_secs(25) && retry_after <= Duration::from_secs(30),
+            "{retry_after:?}"
+        );
+        assert_eq!(limiter.check(client(2)), Verdict::Allowed { remaining: 1 });
+    }
+}

@@ -1,0 +1,104 @@
+//! What every request passes, as Loco middleware layers: they show in `cargo loco middleware`.
+//!
+//! In Loco's list a later layer meets the request earlier. A request meets, from the outside in: request id, `problem` (one log
+//! line, every error as problem+json), secure headers, catch panic, `cross_site`, `basic_auth`, `rate_limit`, the handler.
+//!
+//! **Invariant:** no answer with an error status leaves but as problem+json with the request's id; a 5xx is logged once.
+//!
+//! **May import:** orchestrator, identity, views, conversation.
+
+mod auth;
+mod cross_site;
+mod problem;
+mod rate_limit;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::{Router, extract::ConnectInfo, http::Request, response::IntoResponse as _};
+use ipnet::IpNet;
+use loco_rs::{
+    Result,
+    app::AppContext,
+    controller::middleware::{MiddlewareLayer, MiddlewareStackExt as _},
+};
+
+pub use cross_site::AllowedOrigins;
+
+use crate::{
+    identity::{Authenticator, ClientKey, RateLimiter, client_address},
+    views::problem::Problem,
+};
+
+/// What the layers work with.
+#[derive(Clone)]
+pub struct Guards {
+    /// Who may come in; `None` in `DEV_MODE`: everybody.
+    pub authenticator: Option<Arc<Authenticator>>,
+    /// How many runs a client may create; `None` in `DEV_MODE`: any number.
+    pub run_creations: Option<Arc<RateLimiter>>,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// Whose pages may send unsafe requests.
+    pub origins: Arc<AllowedOrigins>,
+}
+
+/// Puts our layers into Loco's list, and takes out those that do not suit: `ETag`s and compression have no place on streams, the
+/// fallback is a page with a style sheet from elsewhere, the payload limit answers before the rest of a body is read.
+pub fn stack(
+    mut layers: Vec<Box<dyn MiddlewareLayer>>,
+    guards: &Guards,
+) -> Vec<Box<dyn MiddlewareLayer>> {
+    for name in [
+        "limit_payload",
+        "etag",
+        "remote_ip",
+        "fallback",
+        "logger",
+        "powered_by",
+    ] {
+        layers.retain(|layer| layer.name() != name);
+    }
+    layers
+        .insert_before(
+            "catch_panic",
+            Box::new(rate_limit::RateLimit::new(guards.clone())),
+        )
+        .insert_before(
+            "catch_panic",
+            Box::new(auth::BasicAuth::new(guards.clone())),
+        )
+        .insert_before(
+            "catch_panic",
+            Box::new(cross_site::CrossSite::new(guards.clone())),
+        )
+        .insert_before("request_id", Box::new(problem::ProblemLayer));
+    layers
+}
+
+/// The answer where there is no route. Set before the layers, so that they go for it too.
+pub fn not_found(router: Router<AppContext>) -> Result<Router<AppContext>> {
+    Ok(router.fallback(|| async {
+        Problem::of_status(axum::http::StatusCode::NOT_FOUND).into_response()
+    }))
+}
+
+impl Guards {
+    /// What limits count the request's client by.
+    fn client<B>(&self, request: &Request<B>) -> ClientKey {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(address)| {
+            address.ip()
+        });
+        let forwarded = request.headers().get_all("x-forwarded-for").iter();
+        let lines: Vec<&str> = forwarded.filter_map(|line| line.to_str().ok()).collect();
+        client_address(peer, lines.into_iter(), &self.trusted_proxies).into()
+    }
+}
+
+/// Whole seconds, rounded up: a client that waits them out is let in.
+fn seconds(wait: std::time::Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}

@@ -1,0 +1,106 @@
+//! The outermost layer of ours: every error answer as problem+json with the request's id, and one log line a request.
+
+use std::{error::Error, fmt::Write as _, time::Instant};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn},
+    response::{IntoResponse as _, Response},
+};
+use loco_rs::{
+    Result,
+    app::AppContext,
+    controller::middleware::{MiddlewareLayer, request_id::LocoRequestId},
+};
+use serde_json::Value;
+use tracing::Instrument as _;
+
+use crate::views::problem::{self, Cause, Problem};
+
+pub(super) struct ProblemLayer;
+
+impl MiddlewareLayer for ProblemLayer {
+    fn name(&self) -> &'static str {
+        "problem"
+    }
+
+    fn config(&self) -> serde_json::Result<serde_json::Value> {
+        Ok(serde_json::json!({"enable": true}))
+    }
+
+    fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
+        Ok(app.layer(from_fn(tell)))
+    }
+}
+
+async fn tell(request: Request, next: Next) -> Response {
+    let id = request
+        .extensions()
+        .get::<LocoRequestId>()
+        .map(|id| id.get().to_owned())
+        .unwrap_or_default();
+    // The path alone: a query may hold a ticket.
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", %method, path, request_id = id);
+    let started = Instant::now();
+    async {
+        let response = next.run(request).await;
+        log(&response, started);
+        if response.status().is_client_error() || response.status().is_server_error() {
+            return with_id(response, &id);
+        }
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+fn log(response: &Response, started: Instant) {
+    let (status, duration_ms) = (response.status().as_u16(), started.elapsed().as_millis());
+    if let Some(Cause(cause)) = response.extensions().get::<Cause>() {
+        let mut chain = cause.to_string();
+        let mut source = cause.source();
+        while let Some(deeper) = source {
+            // Writing into a string cannot fail.
+            let _ = write!(chain, ": {deeper}");
+            source = Error::source(deeper);
+        }
+        tracing::error!(status, duration_ms, cause = chain, "request failed");
+    } else {
+        tracing::debug!(status, duration_ms, "request answered");
+    }
+}
+
+/// The answer as a problem that names its request.
+fn with_id(response: Response, id: &str) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let (mut value, body) = match parts.extensions.remove::<problem::Body>() {
+        Some(problem::Body(value)) => (value, body),
+        // The framework's own answer: only its status and its `Allow` say more than the status alone.
+        None => {
+            let bare = Problem::of_status(parts.status).into_response();
+            let (bare_parts, bare_body) = bare.into_parts();
+            parts.headers.remove(header::CONTENT_LENGTH);
+            parts.headers.extend(bare_parts.headers);
+            let value = bare_parts
+                .extensions
+                .get::<problem::Body>()
+                .map(|body| body.0.clone())
+                .unwrap_or_default();
+            (value, bare_body)
+        }
+    };
+    let Value::Object(members) = &mut value else {
+        return Response::from_parts(parts, body);
+    };
+    members.insert("request_id".to_owned(), Value::from(id));
+    let text = value.to_string();
+    parts
+        .headers
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    debug_assert!(parts.status != StatusCode::OK);
+    Response::from_parts(parts, Body::from(text))
+}

@@ -1,0 +1,100 @@
+//! How many runs a client may create in a minute.
+//!
+//! Fields: `RateLimit` and `RateLimit-Policy` of the IETF's draft-ietf-httpapi-ratelimit-headers-10.
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse as _, Response},
+};
+use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
+
+use super::{Guards, seconds};
+use crate::{identity::Verdict, views::problem::Problem};
+
+pub(super) struct RateLimit {
+    guards: Guards,
+}
+
+impl RateLimit {
+    pub(super) fn new(guards: Guards) -> Self {
+        Self { guards }
+    }
+}
+
+impl MiddlewareLayer for RateLimit {
+    fn name(&self) -> &'static str {
+        "rate_limit"
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.guards.run_creations.is_some()
+    }
+
+    fn config(&self) -> serde_json::Result<serde_json::Value> {
+        let limit = self
+            .guards
+            .run_creations
+            .as_ref()
+            .map(|limiter| limiter.limit());
+        Ok(serde_json::json!({"enable": self.is_enabled(), "run_creations_per_minute": limit}))
+    }
+
+    fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
+        Ok(app.layer(from_fn_with_state(self.guards.clone(), limit)))
+    }
+}
+
+async fn limit(State(guards): State<Guards>, request: Request, next: Next) -> Response {
+    let creates_a_run = request.method() == Method::POST && request.uri().path() == "/api/run";
+    let Some(limiter) = guards.run_creations.as_ref().filter(|_| creates_a_run) else {
+        return next.run(request).await;
+    };
+    let (mut response, remaining, reset) = match limiter.check(guards.client(&request)) {
+        Verdict::Allowed { remaining } => {
+            let used = limiter.limit().saturating_sub(remaining);
+            (
+                next.run(request).await,
+                remaining,
+                u64::from(used * 60 / limiter.limit()),
+            )
+        }
+        Verdict::Refused { retry_after } => {
+            let wait = seconds(retry_after);
+            let detail = format!(
+                "this client may create {} runs a minute; try again in {wait} s",
+                limiter.limit()
+            );
+            let problem = Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate-limited",
+                "Too many runs",
+                detail,
+            )
+            .with_header(header::RETRY_AFTER, HeaderValue::from(wait));
+            (problem.into_response(), 0, wait)
+        }
+    };
+    tell(response.headers_mut(), limiter.limit(), remaining, reset);
+    response
+}
+
+fn tell(headers: &mut HeaderMap, limit: u32, remaining: u32, reset: u64) {
+    let fields = [
+        (
+            "ratelimit-policy",
+            format!("\"run-creations\";q={limit};w=60"),
+        ),
+        (
+            "ratelimit",
+            format!("\"run-creations\";r={remaining};t={reset}"),
+        ),
+    ];
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}

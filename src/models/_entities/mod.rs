@@ -1,0 +1,8 @@
+//! One file a table, as `sea-orm-cli` would lay them out.
+
+pub mod attempts;
+pub mod bots;
+pub mod commands;
+pub mod events;
+pub mod messages;
+pub mod runs;

@@ -1,0 +1,246 @@
+//! The owner's transaction: what one step of a run writes, all of it or nothing.
+
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, TransactionTrait,
+    UpdateMany,
+    sea_query::{Expr, ExprTrait},
+};
+
+use super::{
+    _entities::{attempts, messages, runs},
+    Store, StoreError,
+    commands::{self, Applied, Command},
+    events::{self, LoggedEvent},
+    rows::{db_u32, db_u64, json, read_u64},
+};
+use crate::conversation::{
+    EndReason, Failure, Message, RunEvent, RunId, RunStatus, Timestamp, Usage,
+};
+
+/// The part of a run that changes while it lives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    /// Where the run stands.
+    pub status: RunStatus,
+    /// Why it ended, if it ended without failing.
+    pub reason: Option<EndReason>,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// How many turns have ended: the number of the turn that is open or comes next.
+    pub turns: u32,
+    /// The seq of the open turn's `turn.started`.
+    pub open_seq: Option<u64>,
+    /// The sum over all attempts.
+    pub usage: Usage,
+    /// Whether the cost of every attempt is known.
+    pub cost_complete: bool,
+    /// The seq of the last durable event.
+    pub last_seq: u64,
+    /// When the first turn started.
+    pub started_at: Option<Timestamp>,
+    /// When the run ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A provider request that has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptRecord {
+    /// The turn it was for.
+    pub turn: u32,
+    /// Its number within the turn, from 1.
+    pub attempt: u32,
+    /// The provider that was asked.
+    pub provider: String,
+    /// The model that was asked.
+    pub model: String,
+    /// `completed`, `interrupted`, or the code of its failure.
+    pub outcome: &'static str,
+    /// What the provider had counted.
+    pub usage: Usage,
+    /// From the request to the end, in milliseconds.
+    pub duration_ms: u64,
+    /// From the request to the first delta, in milliseconds.
+    pub first_delta_ms: Option<u64>,
+}
+
+/// What one transaction writes about a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// When it happens: the `at` of its events.
+    pub at: Timestamp,
+    /// The events, in order; they take the seqs up to `head.last_seq`.
+    pub events: Vec<RunEvent>,
+    /// The run as it stands afterwards.
+    pub head: Head,
+    /// The message of a turn that ended.
+    pub message: Option<Message>,
+    /// The provider request that ended.
+    pub attempt: Option<AttemptRecord>,
+    /// The commands that are done with.
+    pub applied: Vec<Applied>,
+}
+
+/// What the owner must still hold for its write to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The run.
+    pub run: RunId,
+    /// The epoch of the owner's claim.
+    pub epoch: u64,
+    /// The last seq that the owner knows.
+    pub expected_seq: u64,
+    /// The highest command id that the owner has dealt with.
+    pub known_command: u64,
+}
+
+/// What a transaction has written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Committed {
+    /// The change, as planned with the commands that were open.
+    pub change: Change,
+    /// The commands that were open.
+    pub commands: Vec<Command>,
+    /// The events as the log holds them, for publishing.
+    pub logged: Vec<LoggedEvent>,
+    /// The newest command id of the run.
+    pub last_command: u64,
+}
+
+impl Store {
+    /// Writes what `plan` makes of the run's open commands. `plan` may be called twice: once without commands, so that the
+    /// usual case is a single guarded write, and again if it turns out that there are some.
+    ///
+    /// # Errors
+    /// `LeaseLost` if the fence does not hold; nothing is written then. Otherwise when the database fails: then the
+    /// transaction may or may not have been committed; [`Store::stands_at`] tells.
+    pub async fn commit(
+        &self,
+        fence: &Fence,
+        plan: impl Fn(&[Command]) -> Change + Send + Sync,
+    ) -> Result<Committed, StoreError> {
+        let mut change = plan(&[]);
+        let txn = self.db.begin().await?;
+        let guarded = update(fence.run, &change.head)?
+            .filter(runs::Column::LeaseEpoch.eq(db_u64(fence.epoch)))
+            .filter(runs::Column::LastSeq.eq(db_u64(fence.expected_seq)));
+        let Some(row) = guarded.exec_with_returning(&txn).await?.pop() else {
+            return Err(StoreError::LeaseLost);
+        };
+        let last_command = read_u64(row.last_command)?;
+        let mut commands = Vec::new();
+        if last_command > fence.known_command {
+            commands = commands::open(&txn, fence.run).await?;
+            change = plan(&commands);
+            update(fence.run, &change.head)?.exec(&txn).await?;
+        }
+        let logged = write(&txn, fence.run, fence.expected_seq, &change).await?;
+        txn.commit().await?;
+        Ok(Committed {
+            change,
+            commands,
+            logged,
+            last_command,
+        })
+    }
+
+    /// Whether the run is still the caller's and at which seq: resolves a commit whose answer was lost.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn stands_at(&self, run: RunId, epoch: u64) -> Result<Option<u64>, StoreError> {
+        let row = runs::Entity::find_by_id(run.as_uuid())
+            .one(&self.db)
+            .await?;
+        match row {
+            Some(row) if read_u64(row.lease_epoch)? == epoch => Ok(Some(read_u64(row.last_seq)?)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Writes all but the run's row, whose lock the transaction holds already.
+pub(super) async fn write(
+    txn: &DatabaseTransaction,
+    run: RunId,
+    after_seq: u64,
+    change: &Change,
+) -> Result<Vec<LoggedEvent>, StoreError> {
+    let logged = events::number(&change.events, after_seq + 1, change.at)?;
+    if !logged.is_empty() {
+        events::append(txn, run, &logged, change.at).await?;
+    }
+    if let Some(message) = &change.message {
+        messages::Entity::insert(messages::Model::row(run, message)?)
+            .exec_without_returning(txn)
+            .await?;
+    }
+    if let Some(attempt) = &change.attempt {
+        insert_attempt(txn, run, attempt, change.at).await?;
+    }
+    commands::close(txn, run, &change.applied).await?;
+    Ok(logged)
+}
+
+async fn insert_attempt(
+    db: &impl ConnectionTrait,
+    run: RunId,
+    attempt: &AttemptRecord,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let row = attempts::ActiveModel {
+        run_id: Set(run.as_uuid()),
+        turn: Set(db_u32(attempt.turn)),
+        attempt: Set(db_u32(attempt.attempt)),
+        provider: Set(attempt.provider.clone()),
+        model: Set(attempt.model.clone()),
+        outcome: Set(attempt.outcome.to_owned()),
+        usage: Set(json(&attempt.usage)?),
+        duration_ms: Set(db_u64(attempt.duration_ms)),
+        first_delta_ms: Set(attempt.first_delta_ms.map(db_u64)),
+        at: Set(at.as_millis()),
+    };
+    attempts::Entity::insert(row)
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// The update of a run's row to that head. A final run needs nobody: its lease is given up with it.
+pub(super) fn update(run: RunId, head: &Head) -> Result<UpdateMany<runs::Entity>, StoreError> {
+    let mut row = runs::ActiveModel {
+        status: Set(head.status.as_str().to_owned()),
+        reason: Set(head.reason.map(|reason| reason.as_str().to_owned())),
+        error_code: Set(head
+            .failure
+            .as_ref()
+            .map(|failure| failure.code.as_str().to_owned())),
+        error_message: Set(head.failure.as_ref().map(|failure| failure.message.clone())),
+        turns: Set(db_u32(head.turns)),
+        open_seq: Set(head.open_seq.map(db_u64)),
+        usage: Set(json(&head.usage)?),
+        cost_complete: Set(head.cost_complete),
+        last_seq: Set(db_u64(head.last_seq)),
+        started_at: Set(head.started_at.map(Timestamp::as_millis)),
+        finished_at: Set(head.finished_at.map(Timestamp::as_millis)),
+        ..Default::default()
+    };
+    if head.status.is_final() {
+        row.lease_owner = Set(None);
+    }
+    Ok(runs::Entity::update_many()
+        .set(row)
+        .filter(runs::Column::Id.eq(run.as_uuid())))
+}
+
+/// The update that takes the next command id of a run that is not over, and with it the row's lock.
+pub(super) fn take_command(run: RunId) -> UpdateMany<runs::Entity> {
+    let over = [RunStatus::Completed, RunStatus::Stopped, RunStatus::Failed].map(RunStatus::as_str);
+    runs::Entity::update_many()
+        .col_expr(
+            runs::Column::LastCommand,
+            Expr::col(runs::Column::LastCommand).add(1),
+        )
+        .filter(runs::Column::Id.eq(run.as_uuid()))
+        .filter(runs::Column::Status.is_not_in(over))
+}

@@ -1,0 +1,90 @@
+//! The durable log: written in the transactions of the run, read in pages.
+
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+};
+
+use super::{
+    _entities::events::{ActiveModel, Column, Entity},
+    Store, StoreError,
+    rows::{db_u64, read_u64, unreadable},
+};
+use crate::conversation::{RunEvent, RunId, Timestamp};
+
+/// A durable event as the log holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedEvent {
+    /// Its place in the run's log, from 1 without gaps.
+    pub seq: u64,
+    /// The event's name.
+    pub name: String,
+    /// The very bytes of its `data`.
+    pub data: String,
+}
+
+impl Store {
+    /// The events after `seq`, in order: at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn events_after(
+        &self,
+        run: RunId,
+        seq: u64,
+        limit: u64,
+    ) -> Result<Vec<LoggedEvent>, StoreError> {
+        let rows = Entity::find()
+            .filter(Column::RunId.eq(run.as_uuid()))
+            .filter(Column::Seq.gt(db_u64(seq)))
+            .order_by_asc(Column::Seq)
+            .limit(limit)
+            .all(&self.db)
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(LoggedEvent {
+                    seq: read_u64(row.seq)?,
+                    name: row.name,
+                    data: row.payload,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Gives events their seqs, from `first` on, and their bytes.
+pub(super) fn number(
+    events: &[RunEvent],
+    first: u64,
+    at: Timestamp,
+) -> Result<Vec<LoggedEvent>, StoreError> {
+    let numbered = (first..).zip(events).map(|(seq, event)| {
+        let data = event
+            .to_data(at)
+            .map_err(|error| unreadable(format!("an event without JSON: {error}")))?;
+        Ok(LoggedEvent {
+            seq,
+            name: event.name().to_owned(),
+            data,
+        })
+    });
+    numbered.collect()
+}
+
+/// Writes numbered events; the primary key refuses a seq that is taken.
+pub(super) async fn append(
+    db: &impl ConnectionTrait,
+    run: RunId,
+    events: &[LoggedEvent],
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let rows = events.iter().map(|event| ActiveModel {
+        run_id: Set(run.as_uuid()),
+        seq: Set(db_u64(event.seq)),
+        name: Set(event.name.clone()),
+        payload: Set(event.data.clone()),
+        at: Set(at.as_millis()),
+    });
+    Entity::insert_many(rows).exec_without_returning(db).await?;
+    Ok(())
+}

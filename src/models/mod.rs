@@ -1,0 +1,67 @@
+//! The database: rows, finders and the transactions that keep log and projections together.
+//!
+//! **Invariant:** an event, its projection and the totals are written in one transaction, which begins with the guarded write
+//! of the run's row: that row's lock orders owners, claimers and commands. A connection is held for one statement or one short
+//! transaction, never across a wait for anything else: the in-memory default has exactly one.
+//!
+//! **May import:** conversation. The only room (beside the composition root) that knows sea-orm.
+
+pub mod _entities;
+mod changes;
+mod commands;
+mod connect;
+mod events;
+mod rows;
+mod runs;
+
+use sea_orm::{DatabaseConnection, DbErr};
+
+pub use changes::{AttemptRecord, Change, Committed, Fence, Head};
+pub use commands::{Applied, Command, CommandKind, Locked, Order};
+pub use connect::{PoolOptions, connect, is_memory};
+pub use events::LoggedEvent;
+pub use runs::Claimed;
+
+use crate::conversation::RunError;
+
+/// The database, behind the few things that Parley asks of it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    db: DatabaseConnection,
+}
+
+impl Store {
+    /// The store on this connection pool; the schema must be there.
+    #[must_use]
+    pub fn new(db: DatabaseConnection) -> Self {
+        Self { db }
+    }
+}
+
+/// Why the database did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database, or the way to it, failed.
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+    /// A row holds what this version of Parley cannot read.
+    #[error("the database holds {what}, which this version cannot read")]
+    Unreadable {
+        /// What was found, and where.
+        what: String,
+    },
+    /// The run is not driven by the caller (any more): another owner has written since.
+    #[error("the run's lease was lost")]
+    LeaseLost,
+}
+
+impl From<StoreError> for RunError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(_) => Self::Unavailable(Box::new(error)),
+            StoreError::Unreadable { .. } | StoreError::LeaseLost => {
+                Self::Internal(Box::new(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Runs: made, claimed, found.
+
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    TransactionTrait,
+    sea_query::{Expr, ExprTrait},
+};
+
+use super::{
+    _entities::{bots, messages, runs},
+    Store, StoreError,
+    changes::Head,
+    events::{self, LoggedEvent},
+    rows::{db_u32, json, read_u64, unreadable},
+};
+use crate::conversation::{
+    Bot, BotVersion, Message, MessageKind, MessageStatus, Run, RunEvent, RunId, RunPlan,
+    RunStarted, RunStatus, Timestamp, Transcript, Usage, next_turn_of,
+};
+
+/// A run that the caller drives from now on.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The run, its bots in their newest versions.
+    pub run: Run,
+    /// The part that changes.
+    pub head: Head,
+    /// The epoch of this claim: the fence of every write.
+    pub epoch: u64,
+    /// All versions of all bots, ordered by bot, then by version.
+    pub versions: Vec<BotVersion>,
+    /// What was said so far.
+    pub messages: Vec<Message>,
+}
+
+impl Store {
+    /// Writes a new run: its row, its bots, the topic as first message, and the event `run.started`.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is written then.
+    pub async fn insert_run(
+        &self,
+        id: RunId,
+        owner: &str,
+        plan: &RunPlan,
+        at: Timestamp,
+    ) -> Result<Vec<LoggedEvent>, StoreError> {
+        let started = RunEvent::RunStarted(RunStarted {
+            run_id: id,
+            topic: plan.topic.clone(),
+            bots: plan.bots.iter().map(Bot::intro).collect(),
+            max_turns: plan.max_turns,
+            created_at: at,
+        });
+        let logged = events::number(&[started], 1, at)?;
+        let count = u32::try_from(plan.bots.len()).unwrap_or(u32::MAX);
+        let bot_rows: Result<Vec<_>, _> = plan
+            .bots
+            .iter()
+            .map(|bot| bots::Model::row(id, bot, next_turn_of(bot.index, 0, plan.max_turns, count)))
+            .collect();
+        let txn = self.db.begin().await?;
+        runs::Entity::insert(new_row(id, owner, plan, count, at)?)
+            .exec_without_returning(&txn)
+            .await?;
+        bots::Entity::insert_many(bot_rows?)
+            .exec_without_returning(&txn)
+            .await?;
+        messages::Entity::insert(messages::Model::row(id, &topic(plan, at))?)
+            .exec_without_returning(&txn)
+            .await?;
+        events::append(&txn, id, &logged, at).await?;
+        txn.commit().await?;
+        Ok(logged)
+    }
+
+    /// Takes a run that wants an owner: one statement, which at most one caller wins. `None` if there is nothing to take.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim(&self, id: RunId, node: &str) -> Result<Option<Claimed>, StoreError> {
+        let taken = runs::Entity::update_many()
+            .col_expr(runs::Column::LeaseOwner, Expr::value(node))
+            .col_expr(
+                runs::Column::LeaseEpoch,
+                Expr::col(runs::Column::LeaseEpoch).add(1),
+            )
+            .filter(runs::Column::Id.eq(id.as_uuid()))
+            .filter(runs::Column::LeaseOwner.eq(""))
+            .exec(&self.db)
+            .await?;
+        if taken.rows_affected == 0 {
+            Ok(None)
+        } else {
+            self.load(id).await
+        }
+    }
+
+    /// All that a run's owner needs to know of it. Only the owner changes these rows, but for new versions of bots.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn load(&self, id: RunId) -> Result<Option<Claimed>, StoreError> {
+        let Some(row) = runs::Entity::find_by_id(id.as_uuid()).one(&self.db).await? else {
+            return Ok(None);
+        };
+        let head = row.head()?;
+        let epoch = read_u64(row.lease_epoch)?;
+        let versions = versions_of(&self.db, id).await?;
+        let messages = messages_of(&self.db, id).await?;
+        let run = row.into_run(newest(&versions))?;
+        Ok(Some(Claimed {
+            run,
+            head,
+            epoch,
+            versions,
+            messages,
+        }))
+    }
+
+    /// A run, if that node owns it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn owned(&self, id: RunId, node: &str) -> Result<Option<Claimed>, StoreError> {
+        let owner: Option<Option<String>> = runs::Entity::find_by_id(id.as_uuid())
+            .select_only()
+            .column(runs::Column::LeaseOwner)
+            .into_tuple()
+            .one(&self.db)
+            .await?;
+        if owner.flatten().as_deref() == Some(node) {
+            self.load(id).await
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Runs that want an owner, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn runs_wanting_an_owner(&self, limit: u64) -> Result<Vec<RunId>, StoreError> {
+        let ids: Vec<uuid::Uuid> = runs::Entity::find()
+            .select_only()
+            .column(runs::Column::Id)
+            .filter(runs::Column::LeaseOwner.eq(""))
+            .order_by_asc(runs::Column::Id)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(ids.into_iter().map(RunId::from_uuid).collect())
+    }
+
+    /// A run as it stands, its bots in their newest versions.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
+        let Some(row) = runs::Entity::find_by_id(id.as_uuid()).one(&self.db).await? else {
+            return Ok(None);
+        };
+        let bots = newest_bots(&self.db, id).await?;
+        row.into_run(bots).map(Some)
+    }
+
+    /// A run with everything that was said in it, all of one moment.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn transcript(&self, id: RunId) -> Result<Option<Transcript>, StoreError> {
+        // The run's row says how far this export goes; a turn that ends after that look is not in it yet.
+        let Some(Claimed {
+            run,
+            versions,
+            mut messages,
+            ..
+        }) = self.load(id).await?
+        else {
+            return Ok(None);
+        };
+        messages.retain(|message| message.turn.is_none_or(|turn| turn < run.totals.turns));
+        Ok(Some(Transcript {
+            run,
+            versions,
+            messages,
+        }))
+    }
+
+    /// A run's last seq and whether it is over, by a fresh look.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn log_end(&self, id: RunId) -> Result<Option<(u64, bool)>, StoreError> {
+        let row: Option<(i64, String)> = runs::Entity::find_by_id(id.as_uuid())
+            .select_only()
+            .column(runs::Column::LastSeq)
+            .column(runs::Column::Status)
+            .into_tuple()
+            .one(&self.db)
+            .await?;
+        let Some((last_seq, status)) = row else {
+            return Ok(None);
+        };
+        let status: RunStatus = status.parse().map_err(|e| unreadable(format!("{e}")))?;
+        Ok(Some((read_u64(last_seq)?, status.is_final())))
+    }
+}
+
+fn new_row(
+    id: RunId,
+    owner: &str,
+    plan: &RunPlan,
+    bots: u32,
+    at: Timestamp,
+) -> Result<runs::ActiveModel, StoreError> {
+    Ok(runs::ActiveModel {
+        id: Set(id.as_uuid()),
+        owner: Set(owner.to_owned()),
+        status: Set(RunStatus::Queued.as_str().to_owned()),
+        reason: Set(None),
+        error_code: Set(None),
+        error_message: Set(None),
+        topic: Set(plan.topic.clone()),
+        bot_count: Set(db_u32(bots)),
+        max_turns: Set(db_u32(plan.max_turns)),
+        turns: Set(0),
+        open_seq: Set(None),
+        usage: Set(json(&Usage::default())?),
+        cost_complete: Set(true),
+        last_seq: Set(1),
+        last_command: Set(0),
+        // Empty, not null: the run wants an owner.
+        lease_owner: Set(Some(String::new())),
+        lease_epoch: Set(0),
+        created_at: Set(at.as_millis()),
+        started_at: Set(None),
+        finished_at: Set(None),
+    })
+}
+
+fn topic(plan: &RunPlan, at: Timestamp) -> Message {
+    Message {
+        pos: 1,
+        kind: MessageKind::Topic,
+        turn: None,
+        bot_index: None,
+        bot_version: None,
+        author: String::new(),
+        text: plan.topic.clone(),
+        status: MessageStatus::Completed,
+        stop_reason: None,
+        usage: Usage::default(),
+        provider: None,
+        model: None,
+        at,
+    }
+}
+
+async fn versions_of(db: &impl ConnectionTrait, run: RunId) -> Result<Vec<BotVersion>, StoreError> {
+    let rows = bots::Entity::find()
+        .filter(bots::Column::RunId.eq(run.as_uuid()))
+        .order_by_asc(bots::Column::BotIndex)
+        .order_by_asc(bots::Column::Version)
+        .all(db)
+        .await?;
+    rows.into_iter().map(bots::Model::into_version).collect()
+}
+
+/// The newest version of each bot, by index.
+pub(super) async fn newest_bots(
+    db: &impl ConnectionTrait,
+    run: RunId,
+) -> Result<Vec<Bot>, StoreError> {
+    Ok(newest(&versions_of(db, run).await?))
+}
+
+/// The last version of each bot, of versions ordered by bot, then by version.
+fn newest(versions: &[BotVersion]) -> Vec<Bot> {
+    let last_of_its_bot = |(at, version): &(usize, &BotVersion)| {
+        versions
+            .get(at + 1)
+            .is_none_or(|next| next.bot.index != version.bot.index)
+    };
+    versions
+        .iter()
+        .enumerate()
+        .filter(last_of_its_bot)
+        .map(|(_, version)| version.bot.clone())
+        .collect()
+}
+
+async fn messages_of(db: &impl ConnectionTrait, run: RunId) -> Result<Vec<Message>, StoreError> {
+    let rows = messages::Entity::find()
+        .filter(messages::Column::RunId.eq(run.as_uuid()))
+        .order_by_asc(messages::Column::Pos)
+        .all(db)
+        .await?;
+    rows.into_iter()
+        .map(messages::Model::into_message)
+        .collect()
+}

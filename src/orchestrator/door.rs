@@ -1,0 +1,289 @@
+//! `Runs`, the one door for controllers and tasks.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{Config, Doorbell, Supervisor, clock, plan};
+pub use crate::event_log::Reader as Subscription;
+use crate::{
+    conversation::{
+        Bot, BotChange, BotUpdated, EventId, ProviderInfo, Run, RunError, RunId, StartRun,
+        StopAnswer, StopMode, Transcript, Violation, check_name_is_free, next_turn_of,
+    },
+    event_log::{EventLog, Opened},
+    models::{CommandKind, Locked, Order, Store},
+    providers::Registry,
+};
+
+/// The door to all runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Runs {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    log: EventLog,
+    registry: Registry,
+    config: Arc<Config>,
+    supervisor: Supervisor,
+    doorbell: Arc<dyn Doorbell>,
+}
+
+/// What a request for a stream finds.
+pub enum Streaming {
+    /// The cursor is at the final event: there is nothing more, ever.
+    Over,
+    /// There is something to wait for.
+    Open(Subscription),
+}
+
+impl Runs {
+    /// The door to the runs in this store.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        log: EventLog,
+        registry: Registry,
+        config: Arc<Config>,
+        supervisor: Supervisor,
+        doorbell: Arc<dyn Doorbell>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                log,
+                registry,
+                config,
+                supervisor,
+                doorbell,
+            }),
+        }
+    }
+
+    /// Accepts a run. `owner` is who is asking; empty for nobody.
+    ///
+    /// # Errors
+    /// `Invalid` with every broken rule; `Unavailable`.
+    pub async fn start(&self, order: StartRun, owner: &str) -> Result<Run, RunError> {
+        let specs: Vec<String> = order.bots.iter().map(|bot| bot.provider.clone()).collect();
+        let unknown = (0..).zip(&specs).filter_map(|(index, provider): (u32, _)| {
+            self.inner
+                .check_provider(provider, &format!("/bots/{index}/provider"))
+                .err()
+        });
+        let unknown: Vec<Violation> = unknown.flatten().collect();
+        let plan = match order.plan(self.inner.config.max_turns) {
+            Ok(plan) if unknown.is_empty() => plan,
+            Ok(_) => return Err(RunError::Invalid(unknown)),
+            Err(violations) => {
+                return Err(RunError::Invalid(
+                    violations.into_iter().chain(unknown).collect(),
+                ));
+            }
+        };
+        let (inner, owner) = (Arc::clone(&self.inner), owner.to_owned());
+        let id = RunId::from_uuid(uuid::Uuid::now_v7());
+        self.tracked(async move {
+            let logged = inner.store.insert_run(id, &owner, &plan, clock::now()).await?;
+            inner.log.publish(id, &logged);
+            inner.doorbell.ring(id).await;
+            tracing::info!(run.id = %id, bots = plan.bots.len(), max_turns = plan.max_turns, "run accepted");
+            inner.run(id).await
+        })
+        .await
+    }
+
+    /// A run as it stands.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`.
+    pub async fn get(&self, id: RunId) -> Result<Run, RunError> {
+        self.inner.run(id).await
+    }
+
+    /// Stops a run; stopping one that is over changes nothing. When the answer is not pending, no provider request of the run
+    /// is open.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`: then the stop is not recorded.
+    pub async fn stop(&self, id: RunId, mode: StopMode) -> Result<StopAnswer, RunError> {
+        let inner = Arc::clone(&self.inner);
+        self.tracked(async move {
+            match inner
+                .store
+                .order(id, clock::now(), |locked| {
+                    Ok(Some(stop_order(locked, mode)))
+                })
+                .await
+            {
+                Ok((_, logged)) => inner.log.publish(id, &logged),
+                Err(RunError::AlreadyEnded { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            if mode == StopMode::Now {
+                inner.supervisor.stop(id, inner.config.stop_patience).await;
+            }
+            let run = inner.run(id).await?;
+            Ok(StopAnswer {
+                pending: !run.status.is_final(),
+                run,
+            })
+        })
+        .await
+    }
+
+    /// Changes a bot by a merge patch. `if_match`: the versions that the caller accepts as the one to change; `None` = any.
+    ///
+    /// # Errors
+    /// `NotFound`, `AlreadyEnded`, `NoSuchBot`, `VersionMismatch`, `Invalid`; `Unavailable`.
+    pub async fn update_bot(
+        &self,
+        id: RunId,
+        index: u32,
+        patch: &Map<String, Value>,
+        if_match: Option<&[u32]>,
+    ) -> Result<BotChange, RunError> {
+        let (inner, patch, if_match) = (
+            Arc::clone(&self.inner),
+            patch.clone(),
+            if_match.map(<[u32]>::to_vec),
+        );
+        self.tracked(async move {
+            let mut change = None;
+            let (_, logged) = inner
+                .store
+                .order(id, clock::now(), |locked| {
+                    let next = inner.patched(locked, index, &patch, if_match.as_deref())?;
+                    let order = update_order(locked, &next);
+                    change = Some(next);
+                    Ok(order)
+                })
+                .await?;
+            inner.log.publish(id, &logged);
+            change.ok_or(RunError::NotFound(id))
+        })
+        .await
+    }
+
+    /// A run with everything that was said in it.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`.
+    pub async fn transcript(&self, id: RunId) -> Result<Transcript, RunError> {
+        self.inner
+            .store
+            .transcript(id)
+            .await?
+            .ok_or(RunError::NotFound(id))
+    }
+
+    /// Opens a stream after a cursor.
+    ///
+    /// # Errors
+    /// `NotFound`; `CursorAhead`; `Unavailable`.
+    pub async fn stream(&self, id: RunId, cursor: EventId) -> Result<Streaming, RunError> {
+        Ok(match self.inner.log.open(id, cursor).await? {
+            Opened::Over => Streaming::Over,
+            Opened::Reading(reader) => Streaming::Open(reader),
+        })
+    }
+
+    /// All providers that the settings name.
+    #[must_use]
+    pub fn providers(&self) -> Vec<ProviderInfo> {
+        self.inner.registry.infos()
+    }
+
+    /// Runs a writing request to its end even if its caller leaves.
+    async fn tracked<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, RunError>> + Send + 'static,
+    ) -> Result<T, RunError> {
+        match self.inner.supervisor.track(work).await {
+            Ok(result) => result,
+            Err(panicked) => Err(RunError::Internal(Box::new(panicked))),
+        }
+    }
+}
+
+impl Inner {
+    async fn run(&self, id: RunId) -> Result<Run, RunError> {
+        self.store.run(id).await?.ok_or(RunError::NotFound(id))
+    }
+
+    fn check_provider(&self, name: &str, pointer: &str) -> Result<(), Vec<Violation>> {
+        self.registry
+            .check(name)
+            .map_err(|reason| vec![Violation::new(pointer, reason)])
+    }
+
+    /// What the patch makes of the bot, by what the locked run says.
+    fn patched(
+        &self,
+        locked: &Locked,
+        index: u32,
+        patch: &Map<String, Value>,
+        if_match: Option<&[u32]>,
+    ) -> Result<BotChange, RunError> {
+        let run = &locked.run;
+        let bots = u32::try_from(run.bots.len()).unwrap_or(u32::MAX);
+        let bot = run
+            .bots
+            .iter()
+            .find(|bot| bot.index == index)
+            .ok_or(RunError::NoSuchBot { index, bots })?;
+        if if_match.is_some_and(|versions| !versions.contains(&bot.version)) {
+            return Err(RunError::VersionMismatch {
+                version: bot.version,
+            });
+        }
+        let next = bot.patched(patch).map_err(RunError::Invalid)?;
+        check_name_is_free(&next, &run.bots).map_err(RunError::Invalid)?;
+        if next.provider != bot.provider {
+            self.check_provider(&next.provider, "/provider")
+                .map_err(RunError::Invalid)?;
+        }
+        let started = run.totals.turns + u32::from(run.in_progress.is_some());
+        Ok(BotChange {
+            effective_from_turn: next_turn_of(index, started, run.max_turns, bots),
+            bot: next,
+        })
+    }
+}
+
+/// The order to stop. A run that nobody drives is ended with it at once.
+fn stop_order(locked: &Locked, mode: StopMode) -> Order {
+    let change = (!locked.owned).then(|| plan::stop_unowned(locked, clock::now()));
+    Order {
+        kind: CommandKind::Stop(mode),
+        change,
+    }
+}
+
+/// The order to change a bot; none if nothing changes. A run that nobody drives hears of it at once.
+fn update_order(locked: &Locked, next: &BotChange) -> Option<Order> {
+    let before: &Bot = locked
+        .run
+        .bots
+        .iter()
+        .find(|bot| bot.index == next.bot.index)?;
+    if before.version == next.bot.version {
+        return None;
+    }
+    let update = BotUpdated {
+        bot_index: next.bot.index,
+        version: next.bot.version,
+        changes: next.bot.changes_since(before),
+        effective_from_turn: next.effective_from_turn,
+    };
+    let change = (!locked.owned).then(|| plan::update_unowned(locked, &update, clock::now()));
+    Some(Order {
+        kind: CommandKind::UpdateBot {
+            update,
+            bot: next.bot.clone(),
+        },
+        change,
+    })
+}

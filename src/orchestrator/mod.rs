@@ -1,0 +1,44 @@
+//! Drives runs: the door for controllers and tasks, the supervisor, and the one task of each run.
+//!
+//! **Invariant:** everything that changes a run while it runs is done by its one task, one thing after the other; whatever comes
+//! from outside is a command in the database, which that task applies between turns. The request to a provider goes out after
+//! the commit of `turn.started`; a stop closes the provider's stream before it commits. A run's task leaves nothing behind: no
+//! task, no connection, no entry in a map.
+//!
+//! **May import:** conversation, providers, `event_log`, models.
+
+mod attempt;
+mod clock;
+mod door;
+mod driver;
+mod plan;
+mod supervisor;
+
+use std::time::Duration;
+
+pub use door::{Runs, Streaming, Subscription};
+pub use supervisor::Supervisor;
+
+use crate::conversation::{RetryPolicy, RunId};
+
+/// What bounds runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The most turns that a run may have, and how many it has if it does not say.
+    pub max_turns: u32,
+    /// How many runs this process drives at the same time; more wait as `queued`.
+    pub max_live_runs: usize,
+    /// The most bytes of text that a turn may have.
+    pub max_text_bytes: usize,
+    /// When a failed provider request is repeated.
+    pub retry: RetryPolicy,
+    /// How long a stop waits for the run's task before it answers that it is still to come.
+    pub stop_patience: Duration,
+}
+
+/// How the door tells whoever drives runs that there is a new one. Losing the bell costs a second, nothing else.
+#[async_trait::async_trait]
+pub trait Doorbell: Send + Sync {
+    /// Offers the run to a process that drives runs.
+    async fn ring(&self, run: RunId);
+}

@@ -1,0 +1,69 @@
+//! What an API kind is made of: how a request looks, and what its frames mean. Both are pure.
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::Request;
+use crate::conversation::{AttemptFailure, Prompt, Role, StopReason, Usage};
+
+/// An API kind.
+pub(super) trait Adapter: Send + Sync {
+    /// The request as it goes out.
+    fn outgoing(&self, request: &Request<'_>) -> Outgoing;
+
+    /// What reads one answer.
+    fn converter(&self) -> Box<dyn Converter>;
+
+    /// The parameters that the API has a field for, by our names.
+    fn params(&self) -> &'static [&'static str];
+
+    /// Whether a refusal taught the adapter to ask in another way, so that the attempt is worth sending once more. A refused
+    /// request has cost nothing.
+    fn learns_from(&self, _failure: &AttemptFailure) -> bool {
+        false
+    }
+}
+
+/// The conversation as both kinds of API take it.
+pub(super) fn messages(prompt: &Prompt) -> impl Iterator<Item = Value> {
+    prompt.messages.iter().map(|message| {
+        let role = match message.role {
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        json!({"role": role, "content": message.text})
+    })
+}
+
+/// A request as it goes out.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) url: String,
+    /// Header names in lower case. Keys are apart.
+    pub(super) headers: Vec<(&'static str, String)>,
+    /// The header that carries the key.
+    pub(super) auth: Option<(&'static str, SecretString)>,
+    pub(super) body: Value,
+}
+
+/// Reads the frames of one answer; its state is only what the protocol makes us remember.
+pub(super) trait Converter: Send {
+    /// What a frame means.
+    ///
+    /// # Errors
+    /// When the provider reports a failure, or the frame is not of its format.
+    fn convert(&mut self, data: &str) -> Result<Step, AttemptFailure>;
+}
+
+/// What one frame means. Most say one thing; some say several at once.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Step {
+    pub(super) reasoning: Option<String>,
+    pub(super) text: Option<String>,
+    pub(super) refusal: Option<String>,
+    pub(super) usage: Option<Usage>,
+    /// The provider says that the answer is complete.
+    pub(super) finished: Option<StopReason>,
+    /// Nothing more comes after this frame, not even usage.
+    pub(super) last: bool,
+}

@@ -1,0 +1,99 @@
+//! Anthropic's Messages, and every server compatible with it.
+//!
+//! The version header stays at `2023-06-01`: newer versions refuse sampling parameters for all models, this one for none; what a
+//! model refuses is its own affair. Exactly one header carries the key: with two, the service may refuse.
+
+mod convert;
+mod wire;
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::{
+    ProviderConfig, Request,
+    adapter::{Adapter, Converter, Outgoing, messages},
+};
+use crate::conversation::Params;
+
+const VENDOR: &str = "https://api.anthropic.com";
+const VERSION: &str = "2023-06-01";
+
+/// The API wants a limit. This one is far above a turn of conversation and within what every model may put out.
+const MAX_TOKENS: u32 = 4096;
+
+/// The adapter.
+pub(super) struct Anthropic {
+    base_url: String,
+    key: Option<SecretString>,
+}
+
+impl Anthropic {
+    pub(super) fn new(config: &ProviderConfig) -> Self {
+        let base_url = config
+            .base_url
+            .as_deref()
+            .unwrap_or(VENDOR)
+            .trim_end_matches('/')
+            .to_owned();
+        Self {
+            base_url,
+            key: config.api_key.clone(),
+        }
+    }
+}
+
+impl Adapter for Anthropic {
+    fn outgoing(&self, request: &Request<'_>) -> Outgoing {
+        Outgoing {
+            url: format!("{}/v1/messages", self.base_url),
+            headers: vec![
+                ("accept", "text/event-stream".to_owned()),
+                ("anthropic-version", VERSION.to_owned()),
+            ],
+            auth: self.key.clone().map(|key| ("x-api-key", key)),
+            body: body(request),
+        }
+    }
+
+    fn converter(&self) -> Box<dyn Converter> {
+        Box::new(convert::Messages::default())
+    }
+
+    fn params(&self) -> &'static [&'static str] {
+        &["max_tokens", "temperature", "top_p", "stop"]
+    }
+}
+
+fn body(request: &Request<'_>) -> Value {
+    // The API has no seed: it is not sent.
+    let Params {
+        max_tokens,
+        temperature,
+        top_p,
+        stop,
+        seed: _,
+    } = request.params;
+    let mut body = json!({
+        "model": request.model,
+        "max_tokens": max_tokens.unwrap_or(MAX_TOKENS),
+        "messages": messages(request.prompt).collect::<Vec<_>>(),
+        "stream": true,
+        // At the top: the service sets the breakpoint on the last block, which is right for a growing conversation.
+        "cache_control": {"type": "ephemeral"},
+    });
+    let mut set = |field: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body[field] = value;
+        }
+    };
+    set("system", request.prompt.system.as_deref().map(Value::from));
+    set("temperature", temperature.map(Value::from));
+    set("top_p", top_p.map(Value::from));
+    set(
+        "stop_sequences",
+        stop.as_ref()
+            .filter(|stop| !stop.is_empty())
+            .map(|stop| json!(stop)),
+    );
+    body
+}

@@ -1,0 +1,401 @@
+//! What a provider's refusal means, in our words.
+//!
+//! Both APIs send `{"error": {"type", "message", "code"?}}` (Anthropic with an outer `"type": "error"`); compatible servers send
+//! the same, a bare string, or the inner object alone.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::{StatusCode, header::HeaderMap};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::conversation::{AttemptFailure, FailureCode};
+
+/// How much of an error's body is read, in bytes: more is no message.
+const MAX_BODY: usize = 64 * 1024;
+/// How much of a provider's message is passed on, in characters.
+const MAX_MESSAGE: usize = 500;
+/// How long the body of an error may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A provider's error object, however it is wrapped. Every field may be missing.
+#[derive(Debug, Default, Clone, Deserialize)]
+pub(super) struct ErrorObject {
+    #[serde(default)]
+    pub(super) r#type: Option<Value>,
+    #[serde(default)]
+    pub(super) code: Option<Value>,
+    #[serde(default)]
+    pub(super) message: Option<Value>,
+}
+
+impl ErrorObject {
+    /// The object in a body or frame: under `error`, or the body itself; a bare string is a message.
+    pub(super) fn find(body: &Value) -> Option<Self> {
+        match body.get("error").unwrap_or(body) {
+            Value::String(message) => Some(Self {
+                message: Some(Value::from(message.as_str())),
+                ..Self::default()
+            }),
+            object @ Value::Object(_) => serde_json::from_value(object.clone()).ok(),
+            _ => None,
+        }
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        [&self.code, &self.r#type]
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+    }
+
+    fn text(&self) -> &str {
+        self.message
+            .as_ref()
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// A code that is a number is an HTTP status (`OpenRouter`, vLLM).
+    fn status(&self) -> Option<StatusCode> {
+        let number = self.code.as_ref()?.as_u64()?;
+        StatusCode::from_u16(u16::try_from(number).ok()?).ok()
+    }
+
+    /// The failure that the object tells of.
+    pub(super) fn failure(&self, status: Option<StatusCode>) -> AttemptFailure {
+        let code = self.code(status.or_else(|| self.status()));
+        let text = self.text();
+        let message = match (text.is_empty(), status) {
+            (false, _) => shortened(text),
+            (true, Some(status)) => format!("the provider answered with status {status}"),
+            (true, None) => "the provider reported an error without a message".to_owned(),
+        };
+        let mut failure = AttemptFailure::new(code, message);
+        // A 429 that no waiting mends.
+        failure.retryable &= !self
+            .words()
+            .any(|word| matches!(word, "insufficient_quota" | "credit_balance_exhausted"));
+        failure
+    }
+
+    fn code(&self, status: Option<StatusCode>) -> FailureCode {
+        if self.is_about_length() {
+            return FailureCode::ContextExceeded;
+        }
+        let known = self.words().find_map(|word| match word {
+            "authentication_error" | "invalid_api_key" => Some(FailureCode::Auth),
+            "permission_error"
+            | "billing_error"
+            | "insufficient_quota"
+            | "credit_balance_exhausted" => Some(FailureCode::Permission),
+            "not_found_error" | "model_not_found" => Some(FailureCode::NotFound),
+            "rate_limit_error" | "rate_limit_exceeded" => Some(FailureCode::RateLimited),
+            "overloaded_error" | "overloaded" => Some(FailureCode::Overloaded),
+            "timeout_error" => Some(FailureCode::Timeout),
+            "api_error" | "server_error" | "provider_unavailable" => Some(FailureCode::Server),
+            _ => None,
+        });
+        known.or_else(|| status.map(of_status)).unwrap_or_else(|| {
+            let refused = self.words().any(|word| word.starts_with("invalid_"));
+            if refused {
+                FailureCode::InvalidRequest
+            } else {
+                FailureCode::Server
+            }
+        })
+    }
+
+    fn is_about_length(&self) -> bool {
+        let coded = self.words().any(|word| {
+            matches!(
+                word,
+                "context_length_exceeded" | "exceed_context_size_error"
+            )
+        });
+        let text = self.text().to_ascii_lowercase();
+        coded || text.contains("prompt is too long") || text.contains("maximum context length")
+    }
+}
+
+fn of_status(status: StatusCode) -> FailureCode {
+    match status.as_u16() {
+        401 => FailureCode::Auth,
+        402 | 403 => FailureCode::Permission,
+        404 => FailureCode::NotFound,
+        408 | 504 => FailureCode::Timeout,
+        429 => FailureCode::RateLimited,
+        503 | 529 => FailureCode::Overloaded,
+        // 409 and 425 are worth another try, as the providers' own clients hold it.
+        409 | 425 | 500.. => FailureCode::Server,
+        _ => FailureCode::InvalidRequest,
+    }
+}
+
+/// The request did not get there, or nothing came back.
+pub(super) fn unreachable(error: &reqwest::Error) -> AttemptFailure {
+    if error.is_builder() {
+        return AttemptFailure::new(
+            FailureCode::InvalidRequest,
+            "the provider's base URL is not one",
+        );
+    }
+    let message = if error.is_connect() {
+        "the provider cannot be reached"
+    } else if error.is_timeout() {
+        "the connection to the provider took too long"
+    } else {
+        "the provider closed the connection before it answered"
+    };
+    let code = if error.is_connect() || error.is_timeout() {
+        FailureCode::Timeout
+    } else {
+        FailureCode::Truncated
+    };
+    AttemptFailure::new(code, message)
+}
+
+/// The provider answered with an error status.
+pub(super) fn refused(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    secret: Option<&SecretString>,
+) -> AttemptFailure {
+    let object = serde_json::from_slice(body)
+        .ok()
+        .as_ref()
+        .and_then(ErrorObject::find)
+        .unwrap_or_default();
+    let mut failure = object.failure(Some(status));
+    if status.is_redirection() {
+        failure.failure.message = format!(
+            "the provider's address answers with a redirect ({status}); set base_url to where it leads"
+        );
+    }
+    failure.retry_after = retry_after(headers);
+    match headers
+        .get("x-should-retry")
+        .map(reqwest::header::HeaderValue::as_bytes)
+    {
+        Some(b"true") => failure.retryable = true,
+        Some(b"false") => failure.retryable = false,
+        _ => {}
+    }
+    redacted(failure, secret)
+}
+
+/// The provider answered 200 with something that is no stream.
+pub(super) fn no_stream(
+    content_type: &str,
+    body: &[u8],
+    secret: Option<&SecretString>,
+) -> AttemptFailure {
+    let value: Option<Value> = serde_json::from_slice(body).ok();
+    let object = value
+        .filter(|value| value.get("error").is_some())
+        .as_ref()
+        .and_then(ErrorObject::find);
+    let failure = object
+        .map(|object| object.failure(None))
+        .unwrap_or_else(|| {
+            let message = format!(
+                "the provider answered with {} instead of a stream",
+                shortened(content_type)
+            );
+            AttemptFailure::new(FailureCode::Malformed, message)
+        });
+    redacted(failure, secret)
+}
+
+/// The body of an error, as far as it is worth reading.
+pub(super) async fn read_body(mut response: reqwest::Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    let reading = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_BODY {
+                return;
+            }
+        }
+    };
+    // What did not come in time is left: the status says enough.
+    let _ = tokio::time::timeout(PATIENCE, reading).await;
+    body
+}
+
+/// A key that the provider repeats is taken out of its message.
+fn redacted(mut failure: AttemptFailure, secret: Option<&SecretString>) -> AttemptFailure {
+    let key = secret
+        .map(|secret| secret.expose_secret().trim_start_matches("Bearer "))
+        .filter(|key| !key.is_empty());
+    if let Some(key) = key {
+        failure.failure.message = failure.failure.message.replace(key, "[key]");
+    }
+    failure
+}
+
+/// The message on one line, without control characters, cut to a bearable length.
+pub(super) fn shortened(text: &str) -> String {
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut short: String = clean.clone().take(MAX_MESSAGE).collect();
+    if clean.count() > MAX_MESSAGE {
+        short.push('…');
+    }
+    short
+}
+
+/// `retry-after-ms`, or `Retry-After` as seconds (also fractions) or as an HTTP date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
+    let seconds = |number: f64| Duration::try_from_secs_f64(number).ok();
+    if let Some(millis) = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()) {
+        return seconds(millis / 1000.0);
+    }
+    let after = text("retry-after")?;
+    match after.parse::<f64>() {
+        Ok(number) => seconds(number),
+        Err(_) => {
+            let date = httpdate::parse_http_date(after).ok()?;
+            Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    fn of(status: u16, body: &Value) -> (FailureCode, bool) {
+        let failure = refused(
+            StatusCode::from_u16(status).unwrap(),
+            &HeaderMap::new(),
+            body.to_string().as_bytes(),
+            None,
+        );
+        (failure.failure.code, failure.retryable)
+    }
+
+    #[test]
+    fn errors_are_told_apart_by_what_they_say_and_else_by_status() {
+        let error = |kind: &str, code: Value| json!({"error": {"type": kind, "code": code, "message": "m"}});
+        assert_eq!(of(401, &json!({})), (FailureCode::Auth, false));
+        assert_eq!(
+            of(
+                404,
+                &error("invalid_request_error", json!("model_not_found"))
+            ),
+            (FailureCode::NotFound, false)
+        );
+        assert_eq!(
+            of(429, &error("requests", json!("rate_limit_exceeded"))),
+            (FailureCode::RateLimited, true)
+        );
+        assert_eq!(
+            of(
+                429,
+                &error("insufficient_quota", json!("insufficient_quota"))
+            ),
+            (FailureCode::Permission, false)
+        );
+        assert_eq!(
+            of(400, &error("x", json!("context_length_exceeded"))),
+            (FailureCode::ContextExceeded, false)
+        );
+        assert_eq!(
+            of(
+                400,
+                &json!({"error": {"type": "exceed_context_size_error"}})
+            ),
+            (FailureCode::ContextExceeded, false)
+        );
+        assert_eq!(
+            of(
+                529,
+                &json!({"type": "error", "error": {"type": "overloaded_error"}})
+            ),
+            (FailureCode::Overloaded, true)
+        );
+        assert_eq!(of(500, &json!("oops")), (FailureCode::Server, true));
+        assert_eq!(
+            of(503, &json!({"error": "Loading model"})),
+            (FailureCode::Overloaded, true)
+        );
+        assert_eq!(
+            of(400, &json!({"object": "error", "code": 400})),
+            (FailureCode::InvalidRequest, false)
+        );
+        assert_eq!(of(307, &json!({})), (FailureCode::InvalidRequest, false));
+    }
+
+    #[test]
+    fn a_number_in_a_frame_is_a_status() {
+        let frame = json!({"error": {"code": 502, "message": "worker limit"}});
+        assert_eq!(
+            ErrorObject::find(&frame)
+                .unwrap()
+                .failure(None)
+                .failure
+                .code,
+            FailureCode::Server
+        );
+    }
+
+    #[test]
+    fn the_provider_says_when_to_come_back() {
+        assert_eq!(
+            retry_after(&headers(&[("retry-after", "12")])),
+            Some(Duration::from_secs(12))
+        );
+        assert_eq!(
+            retry_after(&headers(&[("retry-after", "0.5")])),
+            Some(Duration::from_millis(500))
+        );
+        assert_eq!(
+            retry_after(&headers(&[("retry-after", "9"), ("retry-after-ms", "250")])),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(
+            retry_after(&headers(&[(
+                "retry-after",
+                "Thu, 01 Jan 1970 00:00:00 GMT"
+            )])),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
+        assert_eq!(retry_after(&headers(&[("retry-after", "-1")])), None);
+    }
+
+    #[test]
+    fn a_key_that_the_provider_repeats_is_not_passed_on() {
+        let key = SecretString::from("Bearer canary-key");
+        let body =
+            json!({"error": {"message": format!("wrong key canary-key {}", "x".repeat(900))}});
+        let failure = refused(
+            StatusCode::UNAUTHORIZED,
+            &HeaderMap::new(),
+            body.to_string().as_bytes(),
+            Some(&key),
+        );
+        let message = failure.failure.message;
+        assert!(
+            message.starts_with("wrong key [key] xxx") && message.chars().count() < 510,
+            "{message}"
+        );
+    }
+}

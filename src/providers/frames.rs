@@ -1,0 +1,98 @@
+//! The bytes of an answer into SSE frames, bounded in size and in silence.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use sse_stream::SseByteStream;
+
+use crate::conversation::{AttemptFailure, FailureCode};
+
+/// Why the bytes ended early.
+#[derive(Debug, thiserror::Error)]
+enum BodyFault {
+    #[error("the provider fell silent for {} ms", .0.as_millis())]
+    Silence(Duration),
+    #[error("{0} bytes came without an event being complete")]
+    TooLong(usize),
+    #[error("the connection broke off")]
+    Broken(#[source] reqwest::Error),
+}
+
+/// The frames of one answer.
+pub(super) struct Frames {
+    stream: Pin<Box<dyn Stream<Item = Result<sse_stream::Sse, sse_stream::Error>> + Send>>,
+    /// Bytes that came since the last complete event. Shared with the byte stream, which refuses to take too many.
+    pending: Arc<AtomicUsize>,
+}
+
+impl Frames {
+    pub(super) fn new(response: reqwest::Response, idle: Duration, max_event_bytes: usize) -> Self {
+        let pending = Arc::new(AtomicUsize::new(0));
+        let bytes = bounded(response, idle, max_event_bytes, Arc::clone(&pending));
+        Self {
+            stream: Box::pin(SseByteStream::new(bytes)),
+            pending,
+        }
+    }
+
+    /// The data of the next frame; `None` at the end of the body. Blocks without data are no frames.
+    pub(super) async fn next(&mut self) -> Result<Option<String>, AttemptFailure> {
+        loop {
+            match self.stream.next().await {
+                Some(Ok(frame)) => {
+                    self.pending.store(0, Ordering::Relaxed);
+                    if let Some(data) = frame.data {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => return Err(failure(&error)),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// The body's bytes, which end in a fault after too long a silence or too many bytes without an event.
+fn bounded(
+    response: reqwest::Response,
+    idle: Duration,
+    max_event_bytes: usize,
+    pending: Arc<AtomicUsize>,
+) -> impl Stream<Item = Result<Bytes, BodyFault>> + Send {
+    futures_util::stream::try_unfold(response, move |mut response| {
+        let pending = Arc::clone(&pending);
+        async move {
+            let chunk = tokio::time::timeout(idle, response.chunk())
+                .await
+                .map_err(|_| BodyFault::Silence(idle))?;
+            let Some(bytes) = chunk.map_err(BodyFault::Broken)? else {
+                return Ok(None);
+            };
+            let total = pending.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+            if total > max_event_bytes {
+                return Err(BodyFault::TooLong(total));
+            }
+            Ok(Some((bytes, response)))
+        }
+    })
+}
+
+fn failure(error: &sse_stream::Error) -> AttemptFailure {
+    let sse_stream::Error::Body(source) = error else {
+        return AttemptFailure::new(FailureCode::Malformed, "the provider's stream is not UTF-8");
+    };
+    let code = match source.downcast_ref::<BodyFault>() {
+        Some(BodyFault::Silence(_)) => FailureCode::Timeout,
+        Some(BodyFault::TooLong(_)) => FailureCode::Malformed,
+        Some(BodyFault::Broken(_)) | None => FailureCode::Truncated,
+    };
+    AttemptFailure::new(code, source.to_string())
+}

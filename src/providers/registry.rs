@@ -1,0 +1,175 @@
+//! Which providers there are, and which of them a run may name.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Config, Kind, ProviderConfig, Reply, Request, Timeouts, adapter::Adapter, anthropic, client,
+    openai, reply::Limits,
+};
+use crate::conversation::{AttemptFailure, ProviderInfo};
+
+/// All providers that the settings name. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    entries: Arc<BTreeMap<String, Entry>>,
+}
+
+struct Entry {
+    config: ProviderConfig,
+    params: &'static [&'static str],
+    /// `None` if it is not configured.
+    provider: Option<Provider>,
+}
+
+/// A provider that runs may name. Cheap to clone.
+#[derive(Clone)]
+pub struct Provider {
+    name: Arc<str>,
+    adapter: Arc<dyn Adapter>,
+    client: reqwest::Client,
+    limits: Limits,
+}
+
+/// Why the providers cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The HTTP client cannot be made.
+    #[error(
+        "provider {name:?}: cannot set up HTTPS; a machine without root certificates needs the package ca-certificates"
+    )]
+    Client {
+        /// The provider.
+        name: String,
+        /// What the client said.
+        #[source]
+        source: reqwest::Error,
+    },
+}
+
+impl Registry {
+    /// The providers of the settings. Asks none of them anything.
+    ///
+    /// # Errors
+    /// When an HTTP client cannot be made.
+    pub fn new(config: Config) -> Result<Self, RegistryError> {
+        let Config {
+            providers,
+            timeouts,
+            max_event_bytes,
+        } = config;
+        let entries: Result<BTreeMap<_, _>, _> = providers
+            .into_iter()
+            .map(|config| {
+                Ok((
+                    config.name.clone(),
+                    Entry::new(config, timeouts, max_event_bytes)?,
+                ))
+            })
+            .collect();
+        Ok(Self {
+            entries: Arc::new(entries?),
+        })
+    }
+
+    /// The provider of that name, if it is configured.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Provider> {
+        self.entries.get(name)?.provider.as_ref()
+    }
+
+    /// Whether a run may name that provider.
+    ///
+    /// # Errors
+    /// Why not, and what would help, in words for the caller of the API.
+    pub fn check(&self, name: &str) -> Result<(), String> {
+        match self.entries.get(name) {
+            Some(Entry {
+                provider: Some(_), ..
+            }) => Ok(()),
+            Some(Entry { config, .. }) => Err(format!(
+                "is not configured: the server needs {} in its environment",
+                config.api_key_env
+            )),
+            None => {
+                let known: Vec<&str> = self.entries.keys().map(String::as_str).collect();
+                Err(format!("is unknown; there are: {}", known.join(", ")))
+            }
+        }
+    }
+
+    /// All providers, by name.
+    #[must_use]
+    pub fn infos(&self) -> Vec<ProviderInfo> {
+        let info = |entry: &Entry| ProviderInfo {
+            name: entry.config.name.clone(),
+            kind: match entry.config.kind {
+                Kind::OpenAi => "openai",
+                Kind::Anthropic => "anthropic",
+            },
+            configured: entry.provider.is_some(),
+            simulated: entry.config.simulated,
+            models: entry.config.models.clone(),
+            params: entry.params,
+        };
+        self.entries.values().map(info).collect()
+    }
+}
+
+impl Entry {
+    fn new(
+        config: ProviderConfig,
+        timeouts: Timeouts,
+        max_event_bytes: usize,
+    ) -> Result<Self, RegistryError> {
+        let adapter: Arc<dyn Adapter> = match config.kind {
+            Kind::OpenAi => Arc::new(openai::OpenAi::new(&config)),
+            Kind::Anthropic => Arc::new(anthropic::Anthropic::new(&config)),
+        };
+        let params = adapter.params();
+        // Local servers want no key; the vendor's own address does.
+        let provider = if config.api_key.is_some() || config.base_url.is_some() {
+            let url = config.base_url.as_deref().unwrap_or("https://");
+            let client = client::build(&config.name, url, &timeouts)?;
+            let limits = Limits {
+                timeouts,
+                max_event_bytes,
+            };
+            Some(Provider {
+                name: config.name.as_str().into(),
+                adapter,
+                client,
+                limits,
+            })
+        } else {
+            None
+        };
+        Ok(Self {
+            config,
+            params,
+            provider,
+        })
+    }
+}
+
+impl Provider {
+    /// The name that bots use.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes one request and returns its answer as it begins to come.
+    ///
+    /// # Errors
+    /// When the provider cannot be reached, refuses, or answers with something that is no stream.
+    pub async fn send(&self, request: Request<'_>) -> Result<Reply, AttemptFailure> {
+        match self.open(&request).await {
+            Err(failure) if self.adapter.learns_from(&failure) => self.open(&request).await,
+            answer => answer,
+        }
+    }
+
+    async fn open(&self, request: &Request<'_>) -> Result<Reply, AttemptFailure> {
+        Reply::open(&self.client, self.adapter.as_ref(), request, &self.limits).await
+    }
+}

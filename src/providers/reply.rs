@@ -1,0 +1,228 @@
+//! The thin loop: sends a request, reads frames, hands their parts on. What they mean is the converter's business.
+
+use std::{collections::VecDeque, time::Duration};
+
+use secrecy::ExposeSecret as _;
+use tokio::time::Instant;
+
+use super::{
+    Request, Timeouts,
+    adapter::{Adapter, Converter, Outgoing, Step},
+    error,
+    frames::Frames,
+};
+use crate::conversation::{AttemptFailure, FailureCode, StopReason, Usage};
+
+/// What bounds an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) timeouts: Timeouts,
+    pub(super) max_event_bytes: usize,
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// Text, never empty.
+    Text(String),
+    /// Thoughts, never part of the text.
+    Reasoning(String),
+    /// A refusal's own words.
+    Refusal(String),
+    /// Counts so far: replaces the fields that it names.
+    Usage(Usage),
+    /// The answer is complete. Comes once; only usage may follow.
+    Finished(StopReason),
+}
+
+/// An answer that is coming. Dropping it closes the connection.
+pub struct Reply {
+    frames: Frames,
+    converter: Box<dyn Converter>,
+    ready: VecDeque<Part>,
+    /// When the first delta must have come; `None` once it has.
+    first_delta: Option<Instant>,
+    /// When to stop waiting for usage; set by the terminal frame.
+    usage_until: Option<Instant>,
+    usage_patience: Duration,
+    /// A failure that is told after the parts that came before it.
+    failed: Option<AttemptFailure>,
+    over: bool,
+}
+
+impl Reply {
+    pub(super) async fn open(
+        client: &reqwest::Client,
+        adapter: &dyn Adapter,
+        request: &Request<'_>,
+        limits: &Limits,
+    ) -> Result<Self, AttemptFailure> {
+        let Limits {
+            timeouts,
+            max_event_bytes,
+        } = *limits;
+        let deadline = Instant::now() + timeouts.first_delta;
+        let answer = tokio::time::timeout_at(deadline, begin(client, adapter.outgoing(request)));
+        let response = answer.await.map_err(|_| no_delta())??;
+        Ok(Self {
+            frames: Frames::new(response, timeouts.idle, max_event_bytes),
+            converter: adapter.converter(),
+            ready: VecDeque::new(),
+            first_delta: Some(deadline),
+            usage_until: None,
+            usage_patience: timeouts.usage,
+            failed: None,
+            over: false,
+        })
+    }
+
+    /// The next part; `None` after the answer is complete and all of its usage is known.
+    ///
+    /// Cancel-safe: what was read and not returned is returned by the next call.
+    ///
+    /// # Errors
+    /// When the provider fails, falls silent, or ends without having said that the answer is complete.
+    pub async fn next(&mut self) -> Result<Option<Part>, AttemptFailure> {
+        loop {
+            if let Some(part) = self.ready.pop_front() {
+                return Ok(Some(part));
+            }
+            if let Some(failure) = self.failed.take() {
+                self.over = true;
+                return Err(failure);
+            }
+            if self.over {
+                return Ok(None);
+            }
+            match self.step().await {
+                Ok(Some(step)) => self.take(step),
+                // The answer is complete: whatever becomes of the rest of the body is no matter.
+                Ok(None) | Err(_) if self.usage_until.is_some() => self.over = true,
+                Ok(None) => {
+                    let message = "the provider's stream ended without its terminal event";
+                    self.failed = Some(AttemptFailure::new(FailureCode::Truncated, message));
+                }
+                Err(failure) => self.failed = Some(failure),
+            }
+        }
+    }
+
+    /// The next frame's meaning; `None` at the end of the body.
+    async fn step(&mut self) -> Result<Option<Step>, AttemptFailure> {
+        let frame = match self.usage_until.or(self.first_delta) {
+            Some(deadline) => tokio::time::timeout_at(deadline, self.frames.next())
+                .await
+                .map_err(|_| no_delta())?,
+            None => self.frames.next().await,
+        };
+        let Some(data) = frame? else { return Ok(None) };
+        let data = data.trim();
+        // Empty frames, and comments that a gateway put into a data field.
+        if data.is_empty() || data.starts_with(':') {
+            return Ok(Some(Step::default()));
+        }
+        self.converter.convert(data).map(Some)
+    }
+
+    fn take(&mut self, step: Step) {
+        let Step {
+            reasoning,
+            text,
+            refusal,
+            usage,
+            finished,
+            last,
+        } = step;
+        if self.usage_until.is_some() {
+            self.ready.extend(usage.map(Part::Usage));
+            self.over |= last;
+            return;
+        }
+        let reasoning = reasoning.filter(|words| !words.is_empty());
+        let text = text.filter(|words| !words.is_empty()).map(without_nul);
+        if reasoning.is_some() || text.is_some() || finished.is_some() {
+            self.first_delta = None;
+        }
+        self.ready.extend(reasoning.map(Part::Reasoning));
+        self.ready.extend(text.map(Part::Text));
+        self.ready.extend(
+            refusal
+                .filter(|words| !words.is_empty())
+                .map(|words| Part::Refusal(without_nul(words))),
+        );
+        self.ready.extend(usage.map(Part::Usage));
+        if let Some(reason) = finished {
+            self.ready.push_back(Part::Finished(reason));
+            self.usage_until = Some(Instant::now() + self.usage_patience);
+        }
+        self.over |= last;
+    }
+}
+
+/// PostgreSQL's text cannot hold U+0000, and nobody can read it.
+fn without_nul(text: String) -> String {
+    if text.contains('\0') {
+        text.replace('\0', "\u{fffd}")
+    } else {
+        text
+    }
+}
+
+fn no_delta() -> AttemptFailure {
+    AttemptFailure::new(
+        FailureCode::Timeout,
+        "the provider did not begin to answer in time",
+    )
+}
+
+/// Sends the request and checks that what comes back is a stream.
+async fn begin(
+    client: &reqwest::Client,
+    outgoing: Outgoing,
+) -> Result<reqwest::Response, AttemptFailure> {
+    let mut request = client
+        .post(&outgoing.url)
+        .header("content-type", "application/json");
+    for (name, value) in &outgoing.headers {
+        request = request.header(*name, value);
+    }
+    if let Some((name, value)) = &outgoing.auth {
+        let value = reqwest::header::HeaderValue::from_str(value.expose_secret());
+        let mut value = value.map_err(|_| {
+            AttemptFailure::new(
+                FailureCode::Auth,
+                "the provider's key has characters that no header can carry",
+            )
+        })?;
+        value.set_sensitive(true);
+        request = request.header(*name, value);
+    }
+    let response = request
+        .body(outgoing.body.to_string())
+        .send()
+        .await
+        .map_err(|error| error::unreachable(&error))?;
+    let status = response.status();
+    let content_type = response
+        .headers()
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    if status.is_success() && is_stream(content_type) {
+        return Ok(response);
+    }
+    let (content_type, headers) = (content_type.to_owned(), response.headers().clone());
+    let body = error::read_body(response).await;
+    let secret = outgoing.auth.as_ref().map(|(_, value)| value);
+    Err(if status.is_success() {
+        error::no_stream(&content_type, &body, secret)
+    } else {
+        error::refused(status, &headers, &body, secret)
+    })
+}
+
+/// Some servers name no type at all; what they send is judged by what it holds.
+fn is_stream(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    kind.is_empty() || kind.eq_ignore_ascii_case("text/event-stream")
+}

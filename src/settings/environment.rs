@@ -1,0 +1,141 @@
+//! The only reader of the process's environment and of `.env`.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+/// Names and values: those of the process, and beneath them those of `.env`. An empty value counts as not set.
+///
+/// Values of `.env` are taken as they stand, without substitution of variables: a bcrypt hash (`$2b$12$…`) comes through whole,
+/// quoted or not. The process's environment is never written to.
+#[derive(Clone, Default)]
+pub struct Environment {
+    values: BTreeMap<String, String>,
+}
+
+/// A line of `.env` that is no `NAME=value`.
+#[derive(Debug, thiserror::Error)]
+#[error(".env, line {line}: not of the form NAME=value (quote values with blanks)")]
+pub struct InvalidLine {
+    /// The line, counted from 1.
+    pub line: usize,
+}
+
+impl Environment {
+    /// The process's environment over the `.env` of the working directory, if there is one.
+    ///
+    /// # Errors
+    /// When a line of `.env` cannot be read.
+    pub fn from_process() -> Result<Self, InvalidLine> {
+        let mut values = match std::fs::read(Path::new(".env")) {
+            Ok(bytes) => parse(&String::from_utf8_lossy(&bytes))?,
+            Err(_) => BTreeMap::new(),
+        };
+        values.extend(std::env::vars_os().filter_map(|(name, value)| {
+            let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+            (!value.is_empty()).then_some((name, value))
+        }));
+        Ok(Self { values })
+    }
+
+    /// An environment of these names and values alone.
+    #[must_use]
+    pub fn from_pairs<const N: usize>(pairs: [(&str, &str); N]) -> Self {
+        Self {
+            values: pairs
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        }
+    }
+
+    /// The value of that name, if it is set and not empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values
+            .get(name)
+            .map(|value| value.trim())
+            .filter(|value| !value.is_empty())
+    }
+}
+
+/// Names only: values may be secrets.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.values.keys()).finish()
+    }
+}
+
+fn parse(text: &str) -> Result<BTreeMap<String, String>, InvalidLine> {
+    let mut values = BTreeMap::new();
+    for (line, content) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
+        let literal = without_substitution(content.trim_end());
+        for pair in dotenvy::from_read_iter(literal.as_bytes()) {
+            let (name, value) = pair.map_err(|_| InvalidLine { line })?;
+            values.insert(name, value);
+        }
+    }
+    Ok(values)
+}
+
+/// The line with every `$` escaped that dotenvy would take for a variable.
+fn without_substitution(line: &str) -> String {
+    let value = line
+        .split_once('=')
+        .map_or("", |(_, value)| value.trim_start());
+    if value.starts_with('\'') {
+        return line.to_owned();
+    }
+    let mut literal = String::with_capacity(line.len() + 4);
+    let mut escaped = false;
+    for c in line.chars() {
+        if c == '$' && !escaped {
+            literal.push('\\');
+        }
+        escaped = c == '\\' && !escaped;
+        literal.push(c);
+    }
+    literal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$2b$12$abcdefghijklmnopqrstuuAbCdEfGhIjKlMnOpQrStUvWxYz01234";
+
+    #[test]
+    fn a_hash_comes_through_however_it_is_quoted() {
+        for line in [
+            format!("H={HASH}"),
+            format!("H='{HASH}'"),
+            format!("H=\"{HASH}\""),
+            format!("H=\"{}\"", HASH.replace('$', "\\$")),
+            format!("export H={HASH} # the seed's\r"),
+            format!("\u{feff}# first\r\n\r\nH={HASH}\r\n"),
+        ] {
+            assert_eq!(
+                parse(&line).unwrap().get("H").map(String::as_str),
+                Some(HASH),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_named_without_its_content() {
+        let error = parse("A=1\nnonsense here\n").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            ".env, line 2: not of the form NAME=value (quote values with blanks)"
+        );
+    }
+
+    #[test]
+    fn empty_is_not_set_and_debug_shows_no_value() {
+        let env = Environment::from_pairs([("A", ""), ("B", "canary")]);
+        assert_eq!(
+            (env.get("A"), env.get("B"), env.get("C")),
+            (None, Some("canary"), None)
+        );
+        assert_eq!(format!("{env:?}"), "{\"A\", \"B\"}");
+    }
+}

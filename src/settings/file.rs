@@ -1,0 +1,150 @@
+//! The `settings:` block of `config/*.yaml`, as it is written. Every key has a default, so that an absent one is no mistake.
+
+use serde::Deserialize;
+
+/// The block.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct File {
+    pub(super) dev_mode: bool,
+    pub(super) run_max_turns: Limit<50>,
+    pub(super) auth: Auth,
+    pub(super) rate_limit: RateLimit,
+    pub(super) http: Http,
+    pub(super) stream: Stream,
+    pub(super) providers: Providers,
+    pub(super) simulator: Simulator,
+    pub(super) timeouts: Timeouts,
+    pub(super) retry: Retry,
+    pub(super) orchestrator: Orchestrator,
+    pub(super) limits: Limits,
+}
+
+/// A number of at least 1 with a default.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "u64")]
+pub(super) struct Limit<const DEFAULT: u64>(pub(super) u64);
+
+impl<const DEFAULT: u64> Default for Limit<DEFAULT> {
+    fn default() -> Self {
+        Self(DEFAULT)
+    }
+}
+
+impl<const DEFAULT: u64> TryFrom<u64> for Limit<DEFAULT> {
+    type Error = &'static str;
+
+    fn try_from(number: u64) -> Result<Self, &'static str> {
+        if number == 0 {
+            Err("must be at least 1")
+        } else {
+            Ok(Self(number))
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Auth {
+    pub(super) basic: Basic,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Basic {
+    pub(super) user: Option<String>,
+    pub(super) password_hash: Option<String>,
+}
+
+impl std::fmt::Debug for Basic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Basic")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RateLimit {
+    pub(super) run_creations_per_minute: Limit<10>,
+    pub(super) failed_logins_per_minute: Limit<60>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Http {
+    pub(super) trusted_proxies: Vec<ipnet::IpNet>,
+    pub(super) allowed_origins: Vec<String>,
+    pub(super) allow_same_site: bool,
+    pub(super) body_limit_bytes: Limit<{ 256 * 1024 }>,
+    pub(super) header_timeout_ms: Limit<10_000>,
+    pub(super) shutdown_grace_ms: Limit<10_000>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Stream {
+    pub(super) heartbeat_ms: Limit<4_000>,
+    pub(super) retry_ms: Limit<2_000>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Providers {
+    pub(super) openai: Provider,
+    pub(super) anthropic: Provider,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Provider {
+    pub(super) base_url: Option<String>,
+    pub(super) api_key_env: Option<String>,
+    pub(super) simulate: Option<bool>,
+    pub(super) models: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub(super) struct Simulator {
+    pub(super) pace: f64,
+}
+
+impl Default for Simulator {
+    fn default() -> Self {
+        Self { pace: 1.0 }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Timeouts {
+    pub(super) connect_ms: Limit<5_000>,
+    pub(super) first_delta_ms: Limit<120_000>,
+    pub(super) idle_ms: Limit<90_000>,
+    pub(super) usage_ms: Limit<2_000>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Retry {
+    pub(super) max_attempts: Limit<3>,
+    pub(super) base_ms: Limit<500>,
+    pub(super) cap_ms: Limit<8_000>,
+    pub(super) retry_after_cap_ms: Limit<60_000>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Orchestrator {
+    pub(super) max_live_runs: Limit<10_000>,
+    pub(super) stop_patience_ms: Limit<5_000>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Limits {
+    pub(super) turn_text_bytes: Limit<{ 8 * 1024 * 1024 }>,
+    pub(super) provider_event_bytes: Limit<{ 1024 * 1024 }>,
+}

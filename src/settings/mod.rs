@@ -1,0 +1,231 @@
+//! The typed settings: everything is checked at boot, all mistakes are told together, and `DEV_MODE` is decided here.
+//!
+//! Precedence, the same for every name: environment, `.env`, YAML, default.
+//!
+//! **Invariant:** secrets are held as such and show in no `Debug` and no error.
+//!
+//! **May import:** nothing of ours. Only the composition root reads it and hands each room its own small struct.
+
+mod environment;
+mod file;
+mod read;
+
+use std::{fmt, time::Duration};
+
+pub use environment::{Environment, InvalidLine};
+use secrecy::SecretString;
+use serde_json::Value;
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// No login, no limits per client. Never in production.
+    pub dev_mode: bool,
+    /// Who may log in; `None`: nobody, unless `dev_mode`.
+    pub basic_auth: Option<BasicAuth>,
+    /// The most turns that a run may have.
+    pub run_max_turns: u32,
+    /// Run creations a minute and client address.
+    pub run_creations_per_minute: u32,
+    /// Wrong credentials a minute and client address.
+    pub failed_logins_per_minute: u32,
+    /// HTTP.
+    pub http: Http,
+    /// Open streams.
+    pub stream: Stream,
+    /// The providers.
+    pub providers: Vec<Provider>,
+    /// How much slower than its own pace the simulator speaks.
+    pub simulator_pace: f64,
+    /// How long an attempt waits for what.
+    pub timeouts: Timeouts,
+    /// When a failed attempt is repeated.
+    pub retry: Retry,
+    /// How many runs this process drives at the same time.
+    pub max_live_runs: usize,
+    /// How long a stop waits for the run's task.
+    pub stop_patience: Duration,
+    /// The most bytes of text of a turn.
+    pub turn_text_bytes: usize,
+    /// The most bytes of one event of a provider.
+    pub provider_event_bytes: usize,
+    /// What the usual names say about Loco's own configuration.
+    pub server: ServerOverrides,
+}
+
+/// The user of Basic auth.
+#[derive(Debug, Clone)]
+pub struct BasicAuth {
+    /// The user's name.
+    pub user: String,
+    /// The bcrypt hash of the password.
+    pub password_hash: SecretString,
+}
+
+/// What bounds HTTP.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Whose pages may send unsafe requests, beside our own.
+    pub allowed_origins: Vec<String>,
+    /// Whether pages of the same site, but another origin, may.
+    pub allow_same_site: bool,
+    /// The most bytes of a request's body.
+    pub body_limit_bytes: usize,
+    /// How long a client may take to send its headers.
+    pub header_timeout: Duration,
+    /// How long open requests may take to end at shutdown.
+    pub shutdown_grace: Duration,
+}
+
+/// What goes for open streams.
+#[derive(Debug, Clone, Copy)]
+pub struct Stream {
+    /// After how much silence a comment is sent.
+    pub heartbeat: Duration,
+    /// How long a client is told to wait before it comes back.
+    pub retry: Duration,
+}
+
+/// A provider.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// `openai` or `anthropic`: its name and its kind.
+    pub name: &'static str,
+    /// Its address if it is not the vendor's own.
+    pub base_url: Option<String>,
+    /// Its key.
+    pub api_key: Option<SecretString>,
+    /// The name that the key has in the environment.
+    pub api_key_env: String,
+    /// Whether the built-in simulator answers in its place.
+    pub simulate: bool,
+    /// Models to offer.
+    pub models: Vec<String>,
+}
+
+/// How long an attempt waits for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the connection.
+    pub connect: Duration,
+    /// For the first delta.
+    pub first_delta: Duration,
+    /// For any byte after that.
+    pub idle: Duration,
+    /// For usage after the terminal frame.
+    pub usage: Duration,
+}
+
+/// When a failed attempt is repeated.
+#[derive(Debug, Clone, Copy)]
+pub struct Retry {
+    /// Attempts in all.
+    pub max_attempts: u32,
+    /// Bound of the first wait.
+    pub base: Duration,
+    /// Bound of any wait.
+    pub cap: Duration,
+    /// Bound of a wait that the provider asks for.
+    pub retry_after_cap: Duration,
+}
+
+/// What the usual names of the environment say about Loco's own configuration.
+#[derive(Debug, Clone, Default)]
+pub struct ServerOverrides {
+    /// `PORT`.
+    pub port: Option<u16>,
+    /// `BINDING`: the address to listen on.
+    pub binding: Option<String>,
+    /// `HOST`: the public address.
+    pub host: Option<String>,
+    /// `LOG_LEVEL`.
+    pub log_level: Option<String>,
+    /// `DATABASE_URL`.
+    pub database_url: Option<String>,
+}
+
+/// A mistake in the settings, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The path in the YAML, or the name in the environment.
+    pub path: String,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// All mistakes in the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct SettingsErrors(pub Vec<Mistake>);
+
+impl fmt::Display for SettingsErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the settings have {} mistake(s):", self.0.len())?;
+        self.0
+            .iter()
+            .try_for_each(|mistake| write!(f, "\n  {}: {}", mistake.path, mistake.reason))
+    }
+}
+
+/// The mistakes found so far.
+#[derive(Default)]
+struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    fn add(&mut self, path: impl Into<String>, reason: impl Into<String>) {
+        self.0.push(Mistake {
+            path: path.into(),
+            reason: reason.into(),
+        });
+    }
+}
+
+impl Settings {
+    /// Reads and checks everything. `yaml` is the `settings:` block, `development` whether it is that environment.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn load(
+        yaml: Option<&Value>,
+        env: &Environment,
+        development: bool,
+    ) -> Result<Self, SettingsErrors> {
+        let mut mistakes = Mistakes::default();
+        let file = read::read(yaml, &mut mistakes);
+        let mut reader = read::Reader { env, mistakes };
+        let settings = reader.settings(&file, development);
+        if reader.mistakes.0.is_empty() {
+            Ok(settings)
+        } else {
+            Err(SettingsErrors(reader.mistakes.0))
+        }
+    }
+
+    /// Whether a server may be started with them.
+    ///
+    /// # Errors
+    /// Why not, and what to set.
+    pub fn may_start(&self, production: bool) -> Result<(), SettingsErrors> {
+        let mut mistakes = Mistakes::default();
+        if production && self.dev_mode {
+            mistakes.add(
+                "DEV_MODE",
+                "turns off login and limits, which production must never do: unset it",
+            );
+        }
+        if production && self.basic_auth.is_none() {
+            let reason = "production needs a login: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (make the hash with \
+                          `cargo loco task hash_password`)";
+            mistakes.add("BASIC_AUTH_PW_HASH", reason);
+        }
+        if mistakes.0.is_empty() {
+            Ok(())
+        } else {
+            Err(SettingsErrors(mistakes.0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

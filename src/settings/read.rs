@@ -1,0 +1,334 @@
+//! The file and the environment into settings, noting every mistake on the way.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::{
+    BasicAuth, Environment, Http, Mistake, Mistakes, Provider, Retry, ServerOverrides, Settings,
+    Stream, Timeouts, file,
+};
+
+/// Reads the block, collecting every unknown key and every value of a wrong type: a value that cannot be read is noted, taken
+/// out, and the rest read again.
+pub(super) fn read(yaml: Option<&Value>, mistakes: &mut Mistakes) -> file::File {
+    let mut value = match yaml {
+        None | Some(Value::Null) => return file::File::default(),
+        Some(value) => value.clone(),
+    };
+    loop {
+        let mut unknown = Vec::new();
+        let mut ignored = |path: serde_ignored::Path<'_>| unknown.push(path.to_string());
+        let mut track = serde_path_to_error::Track::new();
+        let deserializer = serde_path_to_error::Deserializer::new(&value, &mut track);
+        match serde_ignored::deserialize(deserializer, &mut ignored) {
+            Ok(file) => {
+                let note = |path: String| Mistake {
+                    path: format!("settings.{path}"),
+                    reason: "is no setting".to_owned(),
+                };
+                mistakes.0.extend(unknown.into_iter().map(note));
+                return file;
+            }
+            Err(error) => {
+                let path = track.path();
+                let keys: Vec<String> = path.iter().map(ToString::to_string).collect();
+                mistakes.add(format!("settings.{path}"), error.to_string());
+                if !remove(&mut value, &keys) {
+                    return file::File::default();
+                }
+            }
+        }
+    }
+}
+
+/// Takes the value at that path out, or the closest one around it. False if there is none.
+fn remove(value: &mut Value, keys: &[String]) -> bool {
+    let Some((first, rest)) = keys.split_first() else {
+        return false;
+    };
+    let Value::Object(members) = value else {
+        return false;
+    };
+    if let Some(inner) = members.get_mut(first) {
+        return remove(inner, rest) || members.remove(first).is_some();
+    }
+    false
+}
+
+pub(super) struct Reader<'a> {
+    pub(super) env: &'a Environment,
+    pub(super) mistakes: Mistakes,
+}
+
+impl Reader<'_> {
+    pub(super) fn settings(&mut self, file: &file::File, development: bool) -> Settings {
+        let file::File {
+            http,
+            stream,
+            timeouts,
+            retry,
+            limits,
+            orchestrator,
+            rate_limit,
+            ..
+        } = file;
+        Settings {
+            dev_mode: self.flag("DEV_MODE", file.dev_mode),
+            basic_auth: self.basic_auth(&file.auth.basic),
+            run_max_turns: self.run_max_turns(file.run_max_turns.0),
+            run_creations_per_minute: narrow(rate_limit.run_creations_per_minute.0),
+            failed_logins_per_minute: narrow(rate_limit.failed_logins_per_minute.0),
+            http: Http {
+                trusted_proxies: http.trusted_proxies.clone(),
+                allowed_origins: self.origins(&http.allowed_origins),
+                allow_same_site: http.allow_same_site,
+                body_limit_bytes: size(http.body_limit_bytes.0),
+                header_timeout: millis(http.header_timeout_ms.0),
+                shutdown_grace: millis(http.shutdown_grace_ms.0),
+            },
+            stream: Stream {
+                heartbeat: millis(stream.heartbeat_ms.0),
+                retry: millis(stream.retry_ms.0),
+            },
+            providers: self.providers(&file.providers, development),
+            simulator_pace: self.pace(file.simulator.pace),
+            timeouts: Timeouts {
+                connect: millis(timeouts.connect_ms.0),
+                first_delta: millis(timeouts.first_delta_ms.0),
+                idle: millis(timeouts.idle_ms.0),
+                usage: millis(timeouts.usage_ms.0),
+            },
+            retry: Retry {
+                max_attempts: narrow(retry.max_attempts.0),
+                base: millis(retry.base_ms.0),
+                cap: millis(retry.cap_ms.0),
+                retry_after_cap: millis(retry.retry_after_cap_ms.0),
+            },
+            max_live_runs: size(orchestrator.max_live_runs.0),
+            stop_patience: millis(orchestrator.stop_patience_ms.0),
+            turn_text_bytes: size(limits.turn_text_bytes.0),
+            provider_event_bytes: size(limits.provider_event_bytes.0),
+            server: self.server(),
+        }
+    }
+
+    fn flag(&mut self, name: &str, otherwise: bool) -> bool {
+        match self.env.get(name).map(str::to_ascii_lowercase).as_deref() {
+            None => otherwise,
+            Some("true" | "1" | "yes" | "on") => true,
+            Some("false" | "0" | "no" | "off") => false,
+            Some(_) => {
+                self.mistakes.add(name, "must be true or false");
+                otherwise
+            }
+        }
+    }
+
+    fn run_max_turns(&mut self, file: u64) -> u32 {
+        let given = self.env.get("RUN_MAX_TURNS").map(str::parse::<u32>);
+        match given {
+            None => narrow(file),
+            Some(Ok(turns)) if turns >= 1 => turns,
+            Some(_) => {
+                self.mistakes
+                    .add("RUN_MAX_TURNS", "must be a whole number of at least 1");
+                1
+            }
+        }
+    }
+
+    fn basic_auth(&mut self, file: &file::Basic) -> Option<BasicAuth> {
+        let user = self
+            .env
+            .get("BASIC_AUTH_USER")
+            .map(str::to_owned)
+            .or_else(|| file.user.clone());
+        let hash = self
+            .env
+            .get("BASIC_AUTH_PW_HASH")
+            .map(str::to_owned)
+            .or_else(|| file.password_hash.clone());
+        let (user, hash) = match (user, hash) {
+            (None, None) => return None,
+            (Some(user), Some(hash)) => (user, hash),
+            (Some(_), None) => {
+                self.mistakes.add(
+                    "BASIC_AUTH_PW_HASH",
+                    "is missing, while BASIC_AUTH_USER is set",
+                );
+                return None;
+            }
+            (None, Some(_)) => {
+                self.mistakes.add(
+                    "BASIC_AUTH_USER",
+                    "is missing, while BASIC_AUTH_PW_HASH is set",
+                );
+                return None;
+            }
+        };
+        if user.contains(':') || user.chars().any(char::is_control) {
+            self.mistakes.add(
+                "BASIC_AUTH_USER",
+                "must not contain a colon or control characters: Basic auth cannot carry them",
+            );
+        }
+        if !is_bcrypt(&hash) {
+            let reason = "is no bcrypt hash ($2b$, two digits, $, 53 characters); in a shell or a YAML file put it in \
+                          single quotes, and make one with `cargo loco task hash_password`";
+            self.mistakes.add("BASIC_AUTH_PW_HASH", reason);
+        }
+        Some(BasicAuth {
+            user,
+            password_hash: SecretString::from(hash),
+        })
+    }
+
+    fn origins(&mut self, origins: &[String]) -> Vec<String> {
+        for origin in origins {
+            let fine = url::Url::parse(origin)
+                .is_ok_and(|url| url.origin().ascii_serialization() == *origin);
+            if !fine {
+                let reason = format!(
+                    "{origin:?} is no origin such as https://example.org (scheme, host, port, no slash at the end)"
+                );
+                self.mistakes.add("settings.http.allowed_origins", reason);
+            }
+        }
+        origins.to_vec()
+    }
+
+    fn pace(&mut self, pace: f64) -> f64 {
+        if !(pace.is_finite() && pace > 0.0) {
+            self.mistakes
+                .add("settings.simulator.pace", "must be a number above 0");
+        }
+        pace
+    }
+
+    fn providers(&mut self, file: &file::Providers, development: bool) -> Vec<Provider> {
+        let mut all = vec![
+            self.provider(
+                "openai",
+                "https://api.openai.com/v1",
+                &file.openai,
+                ["gpt-6-luna", "gpt-6.2-sol"],
+            ),
+            self.provider(
+                "anthropic",
+                "https://api.anthropic.com",
+                &file.anthropic,
+                ["claude-haiku-5-5", "claude-sonnet-5-5"],
+            ),
+        ];
+        // In development, and only there, two bots talk without any key: the simulator stands in for all providers.
+        let nothing_configured = all
+            .iter()
+            .all(|provider| provider.api_key.is_none() && provider.base_url.is_none());
+        for (provider, file) in all.iter_mut().zip([&file.openai, &file.anthropic]) {
+            provider.simulate = file.simulate.unwrap_or(development && nothing_configured);
+        }
+        all
+    }
+
+    fn provider(
+        &mut self,
+        name: &'static str,
+        vendor: &str,
+        file: &file::Provider,
+        models: [&str; 2],
+    ) -> Provider {
+        let upper = name.to_ascii_uppercase();
+        let url_env = format!("{upper}_BASE_URL");
+        let from_env = self.env.get(&url_env).map(str::to_owned);
+        let path = if from_env.is_some() {
+            url_env
+        } else {
+            format!("settings.providers.{name}.base_url")
+        };
+        let base_url = from_env
+            .or_else(|| file.base_url.clone())
+            .map(|url| url.trim_end_matches('/').to_owned());
+        if let Some(base) = &base_url {
+            let fine = url::Url::parse(base).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none()
+            });
+            if !fine {
+                self.mistakes
+                    .add(path, "must be an http or https address without a query");
+            }
+        }
+        let api_key_env = file
+            .api_key_env
+            .clone()
+            .unwrap_or_else(|| format!("{upper}_API_KEY"));
+        Provider {
+            name,
+            // The vendor's own address is what it is without one: it wants a key.
+            base_url: base_url.filter(|url| url != vendor),
+            api_key: self.env.get(&api_key_env).map(SecretString::from),
+            api_key_env,
+            simulate: false,
+            models: file
+                .models
+                .clone()
+                .unwrap_or_else(|| models.map(str::to_owned).to_vec()),
+        }
+    }
+
+    fn server(&mut self) -> ServerOverrides {
+        let port = self.env.get("PORT").map(str::parse::<u16>);
+        if matches!(port, Some(Err(_))) {
+            self.mistakes.add("PORT", "must be a port, 0 to 65535");
+        }
+        let log_level = self.env.get("LOG_LEVEL").map(str::to_ascii_lowercase);
+        if log_level.as_deref().is_some_and(|level| {
+            !["off", "trace", "debug", "info", "warn", "error"].contains(&level)
+        }) {
+            self.mistakes.add(
+                "LOG_LEVEL",
+                "must be one of off, trace, debug, info, warn, error",
+            );
+        }
+        let text = |name| self.env.get(name).map(str::to_owned);
+        ServerOverrides {
+            port: port.and_then(Result::ok),
+            binding: text("BINDING"),
+            host: text("HOST"),
+            database_url: text("DATABASE_URL"),
+            log_level,
+        }
+    }
+}
+
+/// `$2a$`, `$2b$` or `$2y$`, two digits of cost (4 to 31), `$`, 22 characters of salt and 31 of hash.
+fn is_bcrypt(hash: &str) -> bool {
+    let body = ["$2a$", "$2b$", "$2y$"]
+        .iter()
+        .find_map(|prefix| hash.strip_prefix(prefix));
+    let Some((cost, rest)) = body.and_then(|body| body.split_once('$')) else {
+        return false;
+    };
+    let costs = cost.len() == 2
+        && cost
+            .parse::<u32>()
+            .is_ok_and(|cost| (4..=31).contains(&cost));
+    costs
+        && rest.len() == 53
+        && rest
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/')
+}
+
+fn millis(number: u64) -> Duration {
+    Duration::from_millis(number)
+}
+
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,154 @@
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::*;
+
+const HASH: &str = "$2b$12$abcdefghijklmnopqrstuuAbCdEfGhIjKlMnOpQrStUvWxYz01234";
+
+fn load(yaml: &Value, env: &Environment) -> Result<Settings, Vec<String>> {
+    Settings::load(Some(yaml), env, true)
+        .map_err(|errors| errors.0.into_iter().map(|mistake| mistake.path).collect())
+}
+
+#[test]
+fn nothing_set_is_fine_and_simulated_in_development_alone() {
+    let settings = Settings::load(None, &Environment::default(), true).unwrap();
+    assert!(settings.providers.iter().all(|provider| provider.simulate));
+    assert_eq!(
+        (
+            settings.run_max_turns,
+            settings.run_creations_per_minute,
+            settings.dev_mode
+        ),
+        (50, 10, false)
+    );
+    let elsewhere = Settings::load(None, &Environment::default(), false).unwrap();
+    assert!(
+        elsewhere
+            .providers
+            .iter()
+            .all(|provider| !provider.simulate)
+    );
+}
+
+#[test]
+fn all_mistakes_are_told_together_with_their_paths() {
+    let yaml = json!({
+        "dev_mode": "perhaps",
+        "run_max_turns": 0,
+        "retry": {"max_attempts": -1, "surprise": 1},
+        "http": {"trusted_proxies": ["nowhere"], "allowed_origins": ["https://a.example/"]},
+        "provider": {},
+        "simulator": {"pace": -1.0},
+    });
+    let env = Environment::from_pairs([
+        ("PORT", "x"),
+        ("RUN_MAX_TURNS", "0"),
+        ("LOG_LEVEL", "loud"),
+        ("BASIC_AUTH_USER", "a"),
+    ]);
+    let mut paths = load(&yaml, &env).unwrap_err();
+    paths.sort();
+    assert_eq!(
+        paths,
+        [
+            "BASIC_AUTH_PW_HASH",
+            "LOG_LEVEL",
+            "PORT",
+            "RUN_MAX_TURNS",
+            "settings.dev_mode",
+            "settings.http.allowed_origins",
+            "settings.http.trusted_proxies[0]",
+            "settings.provider",
+            "settings.retry.max_attempts",
+            "settings.retry.surprise",
+            "settings.run_max_turns",
+            "settings.simulator.pace",
+        ]
+    );
+}
+
+#[test]
+fn the_environment_goes_over_the_file() {
+    let yaml = json!({"dev_mode": true, "run_max_turns": 7, "providers": {"openai": {"base_url": "http://a/v1"}}});
+    let env = Environment::from_pairs([
+        ("DEV_MODE", "false"),
+        ("RUN_MAX_TURNS", "9"),
+        ("OPENAI_BASE_URL", "http://127.0.0.1:8080/v1/"),
+        ("PORT", "8080"),
+    ]);
+    let settings = load(&yaml, &env).unwrap();
+    assert_eq!(
+        (
+            settings.dev_mode,
+            settings.run_max_turns,
+            settings.server.port
+        ),
+        (false, 9, Some(8080))
+    );
+    assert_eq!(
+        settings.providers[0].base_url.as_deref(),
+        Some("http://127.0.0.1:8080/v1")
+    );
+    assert!(
+        settings.providers.iter().all(|provider| !provider.simulate),
+        "something is configured"
+    );
+}
+
+#[test]
+fn a_key_configures_and_the_vendors_own_address_alone_does_not() {
+    let env = Environment::from_pairs([
+        ("ANTHROPIC_API_KEY", "canary"),
+        ("OPENAI_BASE_URL", "https://api.openai.com/v1"),
+    ]);
+    let settings = load(&json!({}), &env).unwrap();
+    assert_eq!(
+        settings.providers[1]
+            .api_key
+            .as_ref()
+            .map(|key| key.expose_secret()),
+        Some("canary")
+    );
+    assert!(settings.providers[0].base_url.is_none());
+    assert!(!format!("{settings:?}").contains("canary"));
+}
+
+#[test]
+fn a_hash_that_is_none_stops_the_boot_and_is_not_shown() {
+    for bad in [
+        "secret-canary",
+        "$2b$12$short",
+        "b$12$x",
+        "$2x$12$abcdefghijklmnopqrstuuAbCdEfGhIjKlMnOpQrStUvWxYz01234",
+    ] {
+        let env = Environment::from_pairs([("BASIC_AUTH_USER", "a"), ("BASIC_AUTH_PW_HASH", bad)]);
+        let error = Settings::load(None, &env, true).unwrap_err();
+        assert_eq!(error.0[0].path, "BASIC_AUTH_PW_HASH");
+        assert!(!error.to_string().contains(bad), "{error}");
+    }
+    let env = Environment::from_pairs([("BASIC_AUTH_USER", "a"), ("BASIC_AUTH_PW_HASH", HASH)]);
+    let settings = load(&json!({}), &env).unwrap();
+    assert_eq!(
+        settings
+            .basic_auth
+            .as_ref()
+            .map(|auth| auth.password_hash.expose_secret()),
+        Some(HASH)
+    );
+    assert!(!format!("{settings:?}").contains("abcdef"));
+}
+
+#[test]
+fn production_wants_a_login_and_no_dev_mode() {
+    let login = [("BASIC_AUTH_USER", "a"), ("BASIC_AUTH_PW_HASH", HASH)];
+    let with = Settings::load(None, &Environment::from_pairs(login), false).unwrap();
+    assert!(with.may_start(true).is_ok());
+    let without = Settings::load(None, &Environment::default(), false).unwrap();
+    assert!(without.may_start(true).is_err() && without.may_start(false).is_ok());
+    let dev = Settings {
+        dev_mode: true,
+        ..with
+    };
+    assert!(dev.may_start(true).is_err() && dev.may_start(false).is_ok());
+}

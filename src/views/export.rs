@@ -1,0 +1,122 @@
+//! A run with everything that was said in it, as JSON.
+
+use serde::Serialize;
+
+use super::run::{BotView, RunView};
+use crate::conversation::{
+    Bot, BotVersion, Message, MessageKind, MessageStatus, RunId, StopReason, Timestamp, Transcript,
+    Usage,
+};
+
+/// The export.
+#[derive(Debug, Serialize)]
+pub struct ExportView {
+    #[serde(flatten)]
+    run: RunView<VersionedBotView>,
+    in_progress: Option<InProgressView>,
+    messages: Vec<MessageView>,
+}
+
+/// A bot in its newest version, with all that it was.
+#[derive(Debug, Serialize)]
+struct VersionedBotView {
+    #[serde(flatten)]
+    newest: BotView,
+    versions: Vec<VersionView>,
+}
+
+#[derive(Debug, Serialize)]
+struct InProgressView {
+    turn: u32,
+    bot_index: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct VersionView {
+    effective_from_turn: Option<u32>,
+    #[serde(flatten)]
+    bot: BotView,
+}
+
+#[derive(Debug, Serialize)]
+struct MessageView {
+    kind: MessageKind,
+    turn: Option<u32>,
+    bot_index: Option<u32>,
+    bot_version: Option<u32>,
+    author: String,
+    text: String,
+    status: MessageStatus,
+    stop_reason: Option<StopReason>,
+    usage: Usage,
+    cost_usd: Option<f64>,
+    provider: Option<String>,
+    model: Option<String>,
+    at: Timestamp,
+}
+
+impl From<Transcript> for ExportView {
+    fn from(transcript: Transcript) -> Self {
+        let Transcript {
+            run,
+            versions,
+            messages,
+        } = transcript;
+        let in_progress = run.in_progress.map(|open| InProgressView {
+            turn: open.turn,
+            bot_index: open.bot_index,
+        });
+        let with_versions = |bot: Bot| {
+            let own = versions
+                .iter()
+                .filter(|version| version.bot.index == bot.index);
+            VersionedBotView {
+                versions: own.cloned().map(VersionView::from).collect(),
+                newest: bot.into(),
+            }
+        };
+        Self {
+            in_progress,
+            run: RunView::with_bots(run, with_versions),
+            messages: messages.into_iter().map(MessageView::from).collect(),
+        }
+    }
+}
+
+impl From<BotVersion> for VersionView {
+    fn from(version: BotVersion) -> Self {
+        Self {
+            effective_from_turn: version.effective_from_turn,
+            bot: version.bot.into(),
+        }
+    }
+}
+
+impl From<Message> for MessageView {
+    fn from(message: Message) -> Self {
+        Self {
+            kind: message.kind,
+            turn: message.turn,
+            bot_index: message.bot_index,
+            bot_version: message.bot_version,
+            author: message.author,
+            text: message.text,
+            status: message.status,
+            stop_reason: message.stop_reason,
+            usage: message.usage,
+            cost_usd: None,
+            provider: message.provider,
+            model: message.model,
+            at: message.at,
+        }
+    }
+}
+
+/// `Content-Disposition` (RFC 6266) for a run's file. The name is ASCII, so that the plain form says all; the extended one
+/// (RFC 8187) is for clients that look for it first.
+#[must_use]
+pub fn disposition(id: RunId, extension: &str, inline: bool) -> String {
+    let kind = if inline { "inline" } else { "attachment" };
+    let name = format!("parley-{id}.{extension}");
+    format!("{kind}; filename=\"{name}\"; filename*=UTF-8''{name}")
+}

@@ -1,0 +1,235 @@
+//! Errors for callers: RFC 9457 `application/problem+json`.
+
+use std::{error::Error, sync::Arc};
+
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+
+use crate::conversation::{RunError, Violation};
+
+/// The media type of every error answer.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// How long a client is asked to wait when the database is away, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// An error answer in the making. The outermost layer adds the request's id and writes the log line.
+#[derive(Debug)]
+pub struct Problem(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    status: StatusCode,
+    slug: &'static str,
+    title: &'static str,
+    detail: String,
+    errors: Vec<Violation>,
+    members: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    cause: Option<Cause>,
+}
+
+/// What is behind a 5xx: rides in the response's extensions to the layer that logs it, and never in the body.
+#[derive(Debug, Clone)]
+pub struct Cause(pub Arc<dyn Error + Send + Sync>);
+
+impl Problem {
+    /// A problem of that kind. `slug` is its stable name: its `type` is `/problems/SLUG`.
+    #[must_use]
+    pub fn new(
+        status: StatusCode,
+        slug: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self(Box::new(Parts {
+            status,
+            slug,
+            title,
+            detail: detail.into(),
+            errors: Vec::new(),
+            members: Map::new(),
+            headers: Vec::new(),
+            cause: None,
+        }))
+    }
+
+    /// With the rules that the input breaks.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<Violation>) -> Self {
+        self.0.errors = errors;
+        self
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.push((name, value));
+        self
+    }
+
+    /// With a member of its own.
+    #[must_use]
+    pub fn with_member(mut self, name: &'static str, value: Value) -> Self {
+        self.0.members.insert(name.to_owned(), value);
+        self
+    }
+
+    /// With what is behind it, for the log.
+    #[must_use]
+    pub fn caused_by(mut self, cause: Box<dyn Error + Send + Sync>) -> Self {
+        self.0.cause = Some(Cause(cause.into()));
+        self
+    }
+
+    /// The problem that a bare status stands for: what the framework answers by itself.
+    #[must_use]
+    pub fn of_status(status: StatusCode) -> Self {
+        let (slug, title, detail) = match status {
+            StatusCode::BAD_REQUEST => (
+                "bad-request",
+                "Bad request",
+                "the request cannot be understood",
+            ),
+            StatusCode::NOT_FOUND => ("not-found", "Not found", "there is nothing at this address"),
+            StatusCode::METHOD_NOT_ALLOWED => (
+                "method-not-allowed",
+                "Method not allowed",
+                "this address takes only the methods that Allow names",
+            ),
+            StatusCode::PAYLOAD_TOO_LARGE => (
+                "body-too-large",
+                "Body too large",
+                "the body is over the limit",
+            ),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+                "unsupported-media-type",
+                "Unsupported media type",
+                "the body must be application/json",
+            ),
+            StatusCode::UNPROCESSABLE_ENTITY => (
+                "validation-failed",
+                "Validation failed",
+                "the input breaks a rule",
+            ),
+            status if status.is_server_error() => (
+                "internal-error",
+                "Internal error",
+                "something went wrong on our side",
+            ),
+            _ => (
+                "request-refused",
+                "Request refused",
+                "the request was refused",
+            ),
+        };
+        Self::new(status, slug, title, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Parts {
+            status,
+            slug,
+            title,
+            detail,
+            errors,
+            members: own,
+            headers: extra,
+            cause,
+        } = *self.0;
+        let mut body = json!({
+            "type": format!("/problems/{}", slug),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": detail,
+        });
+        if let Value::Object(members) = &mut body {
+            members.extend(own);
+            if !errors.is_empty() {
+                members.insert("errors".to_owned(), json!(errors));
+            }
+        }
+        let mut response = (status, Json(&body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.extend(extra);
+        response.extensions_mut().insert(Body(body));
+        if let Some(cause) = cause {
+            response.extensions_mut().insert(cause);
+        }
+        response
+    }
+}
+
+/// A problem's body as a value, so that the outermost layer can add to it without reading it back.
+#[derive(Debug, Clone)]
+pub struct Body(pub Value);
+
+impl From<RunError> for Problem {
+    fn from(error: RunError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RunError::NotFound(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "run-not-found",
+                "Run not found",
+                detail,
+            ),
+            RunError::AlreadyEnded { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "run-already-ended",
+                "The run is over",
+                detail,
+            ),
+            RunError::NoSuchBot { .. } => Self::new(
+                StatusCode::NOT_FOUND,
+                "bot-not-found",
+                "Bot not found",
+                detail,
+            ),
+            RunError::Invalid(violations) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "validation-failed",
+                "Validation failed",
+                detail,
+            )
+            .with_errors(violations),
+            RunError::VersionMismatch { version } => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "version-mismatch",
+                "The bot was changed",
+                detail,
+            )
+            .with_member("version", json!(version)),
+            RunError::CursorAhead { last, .. } => Self::new(
+                StatusCode::BAD_REQUEST,
+                "cursor-ahead",
+                "The cursor is ahead of the run",
+                detail,
+            )
+            .with_member("last_event_id", json!(last.to_string())),
+            RunError::Unavailable(cause) => {
+                let detail =
+                    "the database cannot be reached now; the same request may succeed later";
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "database-unavailable",
+                    "Database unavailable",
+                    detail,
+                )
+                .with_header(header::RETRY_AFTER, RETRY_AFTER)
+                .caused_by(cause)
+            }
+            RunError::Internal(cause) => {
+                Self::of_status(StatusCode::INTERNAL_SERVER_ERROR).caused_by(cause)
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A run as JSON.
+
+use serde::Serialize;
+
+use crate::conversation::{
+    Bot, BotChange, EndReason, Failure, Params, Run, RunId, RunStatus, StopAnswer, Timestamp, Usage,
+};
+
+/// A run.
+#[derive(Debug, Serialize)]
+pub struct RunView<B = BotView> {
+    run_id: RunId,
+    status: RunStatus,
+    reason: Option<EndReason>,
+    error: Option<Failure>,
+    topic: String,
+    turns: u32,
+    max_turns: u32,
+    bots: Vec<B>,
+    usage: Usage,
+    cost_usd: Option<f64>,
+    cost_complete: bool,
+    last_event_id: String,
+    created_at: Timestamp,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+}
+
+impl From<Run> for RunView {
+    fn from(run: Run) -> Self {
+        Self::with_bots(run, BotView::from)
+    }
+}
+
+impl<B> RunView<B> {
+    /// The run, its bots shown in that way.
+    pub(super) fn with_bots(run: Run, show: impl FnMut(Bot) -> B) -> Self {
+        Self {
+            run_id: run.id,
+            status: run.status,
+            reason: run.reason,
+            error: run.failure,
+            topic: run.topic,
+            turns: run.totals.turns,
+            max_turns: run.max_turns,
+            bots: run.bots.into_iter().map(show).collect(),
+            usage: run.totals.usage,
+            cost_usd: run.totals.cost_usd,
+            cost_complete: run.totals.cost_complete,
+            last_event_id: run.last_event_id.to_string(),
+            created_at: run.created_at,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+        }
+    }
+}
+
+/// A run that was just accepted: where to watch it and where to get it whole.
+#[derive(Debug, Serialize)]
+pub struct StartedView {
+    #[serde(flatten)]
+    run: RunView,
+    stream_url: String,
+    export_url: String,
+}
+
+impl From<Run> for StartedView {
+    fn from(run: Run) -> Self {
+        Self {
+            stream_url: format!("/api/stream/{}", run.id),
+            export_url: format!("/api/export/{}.json", run.id),
+            run: run.into(),
+        }
+    }
+}
+
+/// A run that was told to stop.
+#[derive(Debug, Serialize)]
+pub struct StoppedView {
+    #[serde(flatten)]
+    run: RunView,
+    pending: bool,
+}
+
+impl From<StopAnswer> for StoppedView {
+    fn from(answer: StopAnswer) -> Self {
+        Self {
+            run: answer.run.into(),
+            pending: answer.pending,
+        }
+    }
+}
+
+/// A bot in one version.
+#[derive(Debug, Serialize)]
+pub struct BotView {
+    index: u32,
+    name: String,
+    provider: String,
+    model: String,
+    system_prompt: Option<String>,
+    params: Params,
+    version: u32,
+}
+
+impl From<Bot> for BotView {
+    fn from(bot: Bot) -> Self {
+        let Bot {
+            index,
+            version,
+            name,
+            provider,
+            model,
+            system_prompt,
+            params,
+        } = bot;
+        Self {
+            index,
+            name,
+            provider,
+            model,
+            system_prompt,
+            params,
+            version,
+        }
+    }
+}
+
+/// A bot that was changed.
+#[derive(Debug, Serialize)]
+pub struct ChangedBotView {
+    #[serde(flatten)]
+    bot: BotView,
+    effective_from_turn: Option<u32>,
+}
+
+impl From<BotChange> for ChangedBotView {
+    fn from(change: BotChange) -> Self {
+        Self {
+            bot: change.bot.into(),
+            effective_from_turn: change.effective_from_turn,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The HTTP side of a stream: headers, the first block's `retry`, heartbeats, the end.
+//!
+//! What browsers, libraries and proxies do decides the details. `X-Accel-Buffering`: nginx holds whole streams back without it.
+//! The heartbeat is the single line `:`; with a blank line after it, one much-used client delivers an empty message. `retry` rides
+//! inside the first block for the same reason.
+
+use std::{future::Future, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, stream};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::conversation::RunError;
+
+/// What goes for open streams.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamSettings {
+    /// After how much silence a comment is sent.
+    pub heartbeat: Duration,
+    /// How long a client is told to wait before it comes back.
+    pub retry: Duration,
+}
+
+/// Where blocks come from.
+pub trait Blocks: Send + 'static {
+    /// Waits for the next whole SSE blocks; `None` after the last. Must be cancel-safe: a heartbeat interrupts it.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, RunError>> + Send;
+}
+
+/// The answer that streams these blocks until they end or `shutdown` is cancelled.
+pub fn response(
+    blocks: impl Blocks,
+    settings: StreamSettings,
+    shutdown: CancellationToken,
+) -> Response {
+    with_headers(Body::from_stream(body(blocks, settings, shutdown)))
+}
+
+/// The answer to a browser when something passing is in the way: it would give up for good on an error status, and comes back
+/// by itself after this.
+pub fn come_back(settings: StreamSettings) -> Response {
+    with_headers(Body::from(format!(
+        "retry: {}\n\n",
+        settings.retry.as_millis()
+    )))
+}
+
+/// The answer to a client that has everything: every client that reconnects by itself stops at it.
+pub fn over() -> Response {
+    (
+        StatusCode::NO_CONTENT,
+        [(header::CACHE_CONTROL, "no-store")],
+    )
+        .into_response()
+}
+
+fn with_headers(body: Body) -> Response {
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream; charset=utf-8"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    response
+}
+
+struct Sending<B> {
+    blocks: B,
+    heartbeat: Duration,
+    /// What is still to be put before the first block.
+    prefix: Option<String>,
+    silence: std::pin::Pin<Box<Sleep>>,
+    shutdown: CancellationToken,
+}
+
+fn body<B: Blocks>(
+    blocks: B,
+    settings: StreamSettings,
+    shutdown: CancellationToken,
+) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {
+    let sending = Sending {
+        blocks,
+        heartbeat: settings.heartbeat,
+        prefix: Some(format!("retry: {}\n", settings.retry.as_millis())),
+        silence: Box::pin(tokio::time::sleep(settings.heartbeat)),
+        shutdown,
+    };
+    stream::unfold(sending, |mut sending| async {
+        let bytes = sending.next().await?;
+        Some((Ok(bytes), sending))
+    })
+}
+
+impl<B: Blocks> Sending<B> {
+    async fn next(&mut self) -> Option<Bytes> {
+        let bytes = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return None,
+            next = self.blocks.next() => match next {
+                Ok(bytes) => self.prefixed(bytes?),
+                Err(error) => {
+                    // The client comes back with its cursor; nothing is lost.
+                    tracing::warn!(%error, "a stream ended early");
+                    return None;
+                }
+            },
+            () = &mut self.silence => Bytes::from_static(b":\n"),
+        };
+        self.silence.as_mut().reset(Instant::now() + self.heartbeat);
+        Some(bytes)
+    }
+
+    /// The first blocks with `retry` before them, in one piece; all others as they are.
+    fn prefixed(&mut self, bytes: Bytes) -> Bytes {
+        let Some(prefix) = self.prefix.take() else {
+            return bytes;
+        };
+        let mut joined = BytesMut::with_capacity(prefix.len() + bytes.len());
+        joined.extend_from_slice(prefix.as_bytes());
+        joined.extend_from_slice(&bytes);
+        joined.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    struct Channel(mpsc::UnboundedReceiver<&'static str>);
+
+    impl Blocks for Channel {
+        async fn next(&mut self) -> Result<Option<Bytes>, RunError> {
+            Ok(self
+                .0
+                .recv()
+                .await
+                .map(|text| Bytes::from_static(text.as_bytes())))
+        }
+    }
+
+    const SETTINGS: StreamSettings = StreamSettings {
+        heartbeat: Duration::from_secs(4),
+        retry: Duration::from_secs(2),
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn heartbeats_come_in_silence_and_never_in_traffic() {
+        let (say, hear) = mpsc::unbounded_channel();
+        let mut body = std::pin::pin!(body(Channel(hear), SETTINGS, CancellationToken::new()));
+        let started = Instant::now();
+        assert_eq!(&body.next().await.unwrap().unwrap()[..], b":\n");
+        assert_eq!(started.elapsed().as_secs(), 4);
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_secs(3)).await;
+            say.send("data: x\n\n").unwrap();
+            assert!(
+                body.next()
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .ends_with(b"data: x\n\n")
+            );
+        }
+        let quiet = Instant::now();
+        assert_eq!(&body.next().await.unwrap().unwrap()[..], b":\n");
+        assert_eq!(quiet.elapsed().as_secs(), 4);
+        drop(say);
+        assert!(body.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn retry_rides_inside_the_first_block() {
+        let (say, hear) = mpsc::unbounded_channel();
+        let mut body = std::pin::pin!(body(Channel(hear), SETTINGS, CancellationToken::new()));
+        say.send("event: a\ndata: 1\n\n").unwrap();
+        assert_eq!(
+            &body.next().await.unwrap().unwrap()[..],
+            b"retry: 2000\nevent: a\ndata: 1\n\n"
+        );
+        say.send("event: b\ndata: 2\n\n").unwrap();
+        assert_eq!(
+            &body.next().await.unwrap().unwrap()[..],
+            b"event: b\ndata: 2\n\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_ends_the_stream() {
+        let (_say, hear) = mpsc::unbounded_channel();
+        let shutdown = CancellationToken::new();
+        let mut body = std::pin::pin!(body(Channel(hear), SETTINGS, shutdown.clone()));
+        shutdown.cancel();
+        assert!(body.next().await.is_none());
+    }
+}

@@ -1,0 +1,19 @@
+//! Integration tests: one binary, so that the application is linked once.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that meets what it does not expect is to fail there and then"
+)]
+
+mod architecture;
+mod event_log;
+mod load;
+mod models;
+mod providers;
+mod requests;
+mod runs;
+mod simulator;
+mod streams;
+mod support;

@@ -1,0 +1,97 @@
+//! The database: it keeps what it was given, and its schema goes up and down.
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use migration::{Migrator, MigratorTrait as _};
+use parley::{
+    conversation::RunId,
+    models::{PoolOptions, Store, connect},
+};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection};
+
+async fn open(uri: &str) -> DatabaseConnection {
+    let options = PoolOptions {
+        uri: uri.into(),
+        max_connections: 5,
+        timeout: Duration::from_secs(5),
+    };
+    connect(&options).await.unwrap()
+}
+
+async fn tables(db: &DatabaseConnection) -> usize {
+    let query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+    let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, query);
+    db.query_all_raw(statement).await.unwrap().len()
+}
+
+/// A caller that leaves at any point of a query must not take the memory's only connection with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_database_outlives_callers_that_leave() {
+    let db = open("sqlite::memory:").await;
+    Migrator::up(&db, None).await.unwrap();
+    let store = Store::new(db.clone());
+    let nobody = RunId::from_uuid(uuid::Uuid::nil());
+    for polls in (0..2_000).map(|round| round % 8) {
+        let mut query = Box::pin(store.run(nobody));
+        for _ in 0..polls {
+            if (&mut query).now_or_never().is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(store.run(nobody).await.unwrap().is_none());
+    assert_eq!(tables(&db).await, 7);
+}
+
+#[tokio::test]
+async fn each_memory_database_is_its_own() {
+    let (one, two) = (open("sqlite::memory:").await, open("sqlite::memory:").await);
+    Migrator::up(&one, None).await.unwrap();
+    assert_eq!((tables(&one).await, tables(&two).await), (7, 0));
+}
+
+#[tokio::test]
+async fn migrations_go_up_and_down_and_up_again() {
+    let db = open("sqlite::memory:").await;
+    Migrator::up(&db, None).await.unwrap();
+    Migrator::down(&db, None).await.unwrap();
+    assert_eq!(tables(&db).await, 1, "only the list of migrations is left");
+    Migrator::up(&db, None).await.unwrap();
+    assert_eq!(tables(&db).await, 7);
+}
+
+/// Each connection to a file must sync at every commit and wait for its turn: a pragma that is set once is set on one of them.
+#[tokio::test]
+async fn every_connection_to_a_file_has_its_pragmas() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&format!(
+        "sqlite://{}/parley.sqlite?mode=rwc",
+        folder.path().display()
+    ))
+    .await;
+    Migrator::up(&db, None).await.unwrap();
+    let pragma = |name: &'static str| {
+        let db = db.clone();
+        async move {
+            // Held while the others are opened, so that each is another connection.
+            let txn = sea_orm::TransactionTrait::begin(&db).await.unwrap();
+            let statement = sea_orm::Statement::from_string(
+                sea_orm::DbBackend::Sqlite,
+                format!("PRAGMA {name}"),
+            );
+            let row = txn.query_one_raw(statement).await.unwrap().unwrap();
+            (txn, row)
+        }
+    };
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let (txn, row) = pragma("synchronous").await;
+        assert_eq!(row.try_get_by_index::<i32>(0).unwrap(), 2, "FULL");
+        open.push(txn);
+        let (txn, row) = pragma("journal_mode").await;
+        assert_eq!(row.try_get_by_index::<String>(0).unwrap(), "wal");
+        open.push(txn);
+    }
+}

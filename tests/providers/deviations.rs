@@ -1,0 +1,218 @@
+//! What compatible servers do differently: the rows of the known deviations that no recorded body covers.
+
+use parley::{
+    conversation::{FailureCode, StopReason},
+    providers::Kind,
+};
+
+use super::{hear, server::Canned};
+
+fn chunk(delta: &str, finish: &str) -> String {
+    format!(
+        "data: {{\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\n\n"
+    )
+}
+
+const DONE: &str = "data: [DONE]\n\n";
+
+async fn text(body: String) -> String {
+    let heard = hear(Kind::OpenAi, Canned::stream(body.clone())).await;
+    assert_eq!(
+        (heard.failure, heard.finished.is_some()),
+        (None, true),
+        "{body}"
+    );
+    heard.text
+}
+
+fn said() -> String {
+    chunk("{\"content\":\"Hi\"}", "null") + &chunk("{}", "\"stop\"") + DONE
+}
+
+#[tokio::test]
+async fn comments_and_empty_frames_anywhere() {
+    for noise in [
+        ": OPENROUTER PROCESSING\n\n",
+        "data: : keepalive\n\n",
+        "data:\n\n",
+        "data: \n\n",
+        "id: 1\n: x\n\n",
+        "retry: 5\n\n",
+        ":\n",
+    ] {
+        assert_eq!(text(format!("{noise}{}", said())).await, "Hi", "{noise:?}");
+        assert_eq!(
+            text(said().replace("\n\n", &format!("\n\n{noise}"))).await,
+            "Hi",
+            "{noise:?}"
+        );
+    }
+    assert_eq!(
+        text(format!("\u{feff}{}", said())).await,
+        "Hi",
+        "a byte order mark"
+    );
+}
+
+#[tokio::test]
+async fn errors_inside_a_stream_in_all_their_shapes() {
+    for (error, code) in [
+        (
+            "{\"error\":{\"code\":502,\"message\":\"m\"},\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":\"error\"}]}",
+            FailureCode::Server,
+        ),
+        (
+            "{\"error\":{\"code\":429,\"message\":\"m\"},\"choices\":[]}",
+            FailureCode::RateLimited,
+        ),
+        (
+            "{\"object\":\"error\",\"message\":\"m\",\"type\":\"x\",\"code\":500}",
+            FailureCode::Server,
+        ),
+        ("{\"error\":\"plain words\"}", FailureCode::Server),
+        (
+            "{\"error\":{\"type\":\"invalid_request_error\",\"message\":\"m\"}}",
+            FailureCode::InvalidRequest,
+        ),
+    ] {
+        let body = format!(
+            "{}data: {error}\n\n{DONE}",
+            chunk("{\"content\":\"Hi\"}", "null")
+        );
+        let heard = hear(Kind::OpenAi, Canned::stream(body)).await;
+        assert_eq!(
+            (heard.failure, heard.finished, heard.text.as_str()),
+            (Some(code), None, "Hi"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn finish_reasons_that_are_empty_missing_or_unknown() {
+    assert_eq!(
+        text(chunk("{\"content\":\"Hi\"}", "\"\"") + &chunk("{}", "\"stop\"")).await,
+        "Hi"
+    );
+    let unknown = hear(
+        Kind::OpenAi,
+        Canned::stream(chunk("{\"content\":\"Hi\"}", "\"surprise\"")),
+    )
+    .await;
+    assert_eq!(unknown.finished, Some(StopReason::Other));
+    let model_length = hear(
+        Kind::OpenAi,
+        Canned::stream(chunk("{}", "\"model_length\"")),
+    )
+    .await;
+    assert_eq!(model_length.finished, Some(StopReason::MaxTokens));
+}
+
+#[tokio::test]
+async fn usage_first_last_on_the_way_or_nowhere() {
+    let usage = "\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2}";
+    let alone = format!("data: {{\"choices\":[],{usage}}}\n\n");
+    let with_finish = format!(
+        "data: {{\"choices\":[{{\"delta\":{{}},\"finish_reason\":\"stop\"}}],{usage}}}\n\n"
+    );
+    let words = chunk("{\"content\":\"Hi\"}", "null");
+    for body in [
+        format!("{alone}{}", said()),
+        format!("{words}{with_finish}{DONE}"),
+        format!("{words}{}{alone}{DONE}", chunk("{}", "\"stop\"")),
+        format!("{words}{}{alone}", chunk("{}", "\"stop\"")),
+    ] {
+        let heard = hear(Kind::OpenAi, Canned::stream(body.clone())).await;
+        assert_eq!(
+            (heard.usage.input_tokens, heard.usage.output_tokens),
+            (Some(7), Some(2)),
+            "{body}"
+        );
+    }
+    let heard = hear(Kind::OpenAi, Canned::stream(said())).await;
+    assert!(heard.usage.is_unknown());
+}
+
+#[tokio::test]
+async fn chunks_without_choices_deltas_or_content() {
+    let azure = "data: {\"choices\":[],\"id\":\"\",\"prompt_filter_results\":[{}]}\n\n";
+    let no_delta = "data: {\"choices\":[{\"index\":0,\"content_filter_offsets\":{}}]}\n\n";
+    let nulls = chunk("{\"role\":\"assistant\",\"content\":null}", "null");
+    let blank = chunk("{\"content\":\" \"}", "null");
+    assert_eq!(
+        text(format!("{azure}{nulls}{blank}{no_delta}{}", said())).await,
+        " Hi"
+    );
+}
+
+#[tokio::test]
+async fn reasoning_in_all_its_places_is_never_text() {
+    for delta in [
+        "{\"reasoning_content\":\"hm\"}",
+        "{\"reasoning\":\"hm\",\"content\":\"\"}",
+        "{\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\",\"text\":\"hm\"}]}]}",
+    ] {
+        let heard = hear(Kind::OpenAi, Canned::stream(chunk(delta, "null") + &said())).await;
+        assert_eq!(
+            (heard.reasoning.as_str(), heard.text.as_str()),
+            ("hm", "Hi"),
+            "{delta}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_messages_with_done() {
+    let body = concat!(
+        "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n",
+        "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":2}}\n\n",
+        "data: [DONE]\n\n",
+    );
+    let heard = hear(Kind::Anthropic, Canned::stream(body)).await;
+    assert_eq!(
+        (
+            heard.text.as_str(),
+            heard.finished,
+            heard.usage.output_tokens
+        ),
+        ("Hi", Some(StopReason::EndTurn), Some(2))
+    );
+    let cut = hear(
+        Kind::Anthropic,
+        Canned::stream(
+            body.replace("end_turn", "")
+                .replace("\"stop_reason\":\"\"", "\"x\":1"),
+        ),
+    )
+    .await;
+    assert_eq!(
+        (cut.failure, cut.finished),
+        (Some(FailureCode::Truncated), None),
+        "[DONE] alone says nothing here"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_still_loading_is_worth_another_try() {
+    let body =
+        "{\"error\":{\"code\":503,\"message\":\"Loading model\",\"type\":\"unavailable_error\"}}";
+    let heard = hear(
+        Kind::OpenAi,
+        Canned {
+            status: 503,
+            ..Canned::stream(body)
+        },
+    )
+    .await;
+    assert_eq!(heard.failure, Some(FailureCode::Overloaded));
+    let body = "{\"error\":{\"code\":400,\"message\":\"too long\",\"type\":\"exceed_context_size_error\"}}";
+    let heard = hear(
+        Kind::OpenAi,
+        Canned {
+            status: 400,
+            ..Canned::stream(body)
+        },
+    )
+    .await;
+    assert_eq!(heard.failure, Some(FailureCode::ContextExceeded));
+}

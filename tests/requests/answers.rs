@@ -1,0 +1,146 @@
+//! The shapes that clients rely on, as snapshots.
+
+use parley::simulator::Script;
+use serde_json::{Value, json};
+
+use crate::support::TestApp;
+
+/// A value with what differs from run to run replaced, after a check of what is hidden.
+fn stable(mut value: Value, id: &str) -> Value {
+    hide(&mut value, id);
+    value
+}
+
+fn hide(value: &mut Value, id: &str) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| hide(item, id)),
+        Value::Object(members) => {
+            for (key, member) in members {
+                match (key.as_str(), &member) {
+                    ("at" | "created_at" | "started_at" | "finished_at", Value::String(time)) => {
+                        assert!(
+                            time.len() == 24 && time.ends_with('Z') && &time[10..11] == "T",
+                            "{key}: {time}"
+                        );
+                        *member = json!("[time]");
+                    }
+                    ("duration_ms" | "first_delta_ms", Value::Number(millis)) => {
+                        assert!(
+                            millis.as_u64().is_some_and(|millis| millis < 60_000),
+                            "{key}: {millis}"
+                        );
+                        *member = json!("[ms]");
+                    }
+                    _ => hide(member, id),
+                }
+            }
+        }
+        Value::String(text) if text.contains(id) => *text = text.replace(id, "[run]"),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_run_from_start_to_export() {
+    let app = TestApp::spawn(Script::text("Hello there.").usage(12, 3)).await;
+    let order = json!({
+        "topic": "Tea?", "max_turns": 2,
+        "bots": [
+            {"provider": "openai", "model": "a", "params": {"temperature": 0.5}},
+            {"provider": "anthropic", "model": "b", "name": "Bob", "system_prompt": "Be brief."},
+        ],
+    });
+    let started = app.post("/api/run", &order).await;
+    let id = started.json()["run_id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (started.status, started.header("location")),
+        (201, format!("/api/run/{id}").as_str())
+    );
+    insta::assert_json_snapshot!("started", stable(started.json(), &id));
+    // Whether a client sees deltas depends on when it comes; what is durable does not.
+    let events = app.events(&id).await;
+    let durable = events.iter().filter(|event| event.name != "turn.delta");
+    let events: Vec<Value> = durable.map(|event| stable(event.json(), &id)).collect();
+    insta::assert_json_snapshot!("events", events);
+    insta::assert_json_snapshot!("run", stable(app.run(&id).await, &id));
+    insta::assert_json_snapshot!("export", stable(app.export(&id).await, &id));
+    let file = app.get(&format!("/api/export/{id}.json")).await;
+    assert_eq!(file.header("content-type"), "application/json");
+    let name = format!("parley-{id}.json");
+    assert_eq!(
+        file.header("content-disposition"),
+        format!("attachment; filename=\"{name}\"; filename*=UTF-8''{name}")
+    );
+    let shown = app.get(&format!("/api/export/{id}.json?inline=1")).await;
+    assert!(shown.header("content-disposition").starts_with("inline; "));
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_turn_in_progress_is_named_and_not_in_the_export() {
+    let app = TestApp::spawn(Script::silent()).await;
+    let id = app.start_run(2).await;
+    app.stream(&id, "")
+        .await
+        .until(|event| event.name == "turn.started")
+        .await;
+    let export = app.export(&id).await;
+    assert_eq!(export["in_progress"], json!({"turn": 0, "bot_index": 0}));
+    assert_eq!(
+        (
+            export["status"].as_str(),
+            export["messages"].as_array().map(Vec::len)
+        ),
+        (Some("running"), Some(1))
+    );
+    app.stop(&id).await;
+    app.close().await;
+}
+
+#[tokio::test]
+async fn the_providers() {
+    let app = TestApp::with(
+        Script::default(),
+        json!({"providers": {"anthropic": {"base_url": null}}}),
+    )
+    .await;
+    let answer = app.get("/api/providers").await;
+    assert_eq!(answer.status, 200);
+    insta::assert_json_snapshot!(answer.json());
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_problem() {
+    let app = TestApp::spawn(Script::default()).await;
+    let answer = app
+        .send(
+            app.request("GET", "/api/run/x")
+                .header("x-request-id", "abc-1"),
+        )
+        .await;
+    insta::assert_json_snapshot!(answer.json(), @r#"
+    {
+      "detail": "a run id is a lower-case UUID with hyphens, such as 019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071",
+      "request_id": "abc-1",
+      "status": 400,
+      "title": "Invalid run id",
+      "type": "/problems/invalid-run-id"
+    }
+    "#);
+    app.close().await;
+}
+
+#[tokio::test]
+async fn health() {
+    let app = TestApp::spawn(Script::default()).await;
+    for path in ["/_ping", "/_health", "/_readiness"] {
+        let answer = app.get(path).await;
+        assert_eq!(
+            (answer.status, answer.text.as_str()),
+            (200, "{\"ok\":true}"),
+            "{path}"
+        );
+    }
+    app.close().await;
+}

@@ -1,0 +1,5 @@
+//! The API's answers: what clients rely on, and every bad input as a clear problem.
+
+mod answers;
+mod bad_input;
+mod login;

@@ -1,0 +1,9 @@
+//! What the tests stand on: the real application on a port of its own, and clients that speak to it over real sockets.
+
+mod app;
+mod fold;
+mod sse;
+
+pub(crate) use app::{Answer, TestApp, client, talk, within};
+pub(crate) use fold::Fold;
+pub(crate) use sse::{Event, SseClient};

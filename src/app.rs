@@ -116,6 +116,7 @@ impl Hooks for App {
         let settings = parts::settings_of(ctx)?;
         let options = ServeOptions {
             header_timeout: settings.http.header_timeout,
+            keep_alive: settings.http.keep_alive,
             grace: settings.http.shutdown_grace,
         };
         let parts = ctx.shared_store.get::<Parts>();

@@ -3,22 +3,28 @@
 //! `axum::serve` has no knob for the time that a client may take to send its headers, without which idle half-requests pile up;
 //! so the loop stands here, over hyper-util as axum's own does.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, extract::ConnectInfo};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 /// What bounds a connection.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// How long a client may take to send the headers of a request.
+    /// How long a new connection may take to send the headers of its first request.
     pub header_timeout: Duration,
+    /// How long a connection may stay without a request after that. Longer than the pools of clients and proxies keep theirs (nginx
+    /// 60 s, Go and reqwest 90 s): whoever closes first risks that a request is on its way, and a POST is not sent twice.
+    pub keep_alive: Duration,
     /// How long open requests may take to end once the server is told to.
     pub grace: Duration,
 }
@@ -37,11 +43,13 @@ pub async fn serve(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(options.header_timeout);
+        // hyper counts the time between two requests as header time.
+        .header_read_timeout(options.keep_alive);
     builder.http2().timer(TokioTimer::new());
+    let header_timeout = options.header_timeout;
     let connections = TaskTracker::new();
     let graceful = GracefulShutdown::new();
-    let mut shutdown = std::pin::pin!(shutdown);
+    let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
@@ -49,13 +57,21 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = builder.serve_connection(
-                    TokioIo::new(no_delay(stream)),
-                    service(router.clone(), peer),
-                );
+                let asked = Arc::new(Notify::new());
+                let service = service(router.clone(), peer, Arc::clone(&asked));
+                let connection = builder.serve_connection(TokioIo::new(no_delay(stream)), service);
                 let connection = graceful.watch(connection.into_owned());
                 connections.spawn(async move {
-                    if let Err(error) = connection.await {
+                    let mut connection = pin!(connection);
+                    let first_request = tokio::time::timeout(header_timeout, asked.notified());
+                    let ended = tokio::select! {
+                        ended = &mut connection => ended,
+                        asked = first_request => match asked {
+                            Ok(()) => connection.await,
+                            Err(_) => return tracing::debug!(%peer, "a connection asked for nothing"),
+                        },
+                    };
+                    if let Err(error) = ended {
                         tracing::debug!(%peer, error, "a connection ended early");
                     }
                 });
@@ -91,6 +107,7 @@ fn no_delay(stream: TcpStream) -> TcpStream {
 fn service(
     router: Router,
     peer: SocketAddr,
+    asked: Arc<Notify>,
 ) -> impl hyper::service::Service<
     hyper::Request<hyper::body::Incoming>,
     Response = axum::response::Response,
@@ -98,6 +115,7 @@ fn service(
     Future: Send,
 > + Clone {
     hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        asked.notify_one();
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().call(request.map(axum::body::Body::new))
     })

@@ -79,6 +79,7 @@ pub(super) struct Http {
     pub(super) allow_same_site: bool,
     pub(super) body_limit_bytes: Limit<{ 256 * 1024 }>,
     pub(super) header_timeout_ms: Limit<10_000>,
+    pub(super) keep_alive_ms: Limit<120_000>,
     pub(super) shutdown_grace_ms: Limit<10_000>,
 }
 

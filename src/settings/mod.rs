@@ -73,8 +73,10 @@ pub struct Http {
     pub allow_same_site: bool,
     /// The most bytes of a request's body.
     pub body_limit_bytes: usize,
-    /// How long a client may take to send its headers.
+    /// How long a new connection may take to send its first headers.
     pub header_timeout: Duration,
+    /// How long a connection may stay without a request.
+    pub keep_alive: Duration,
     /// How long open requests may take to end at shutdown.
     pub shutdown_grace: Duration,
 }

@@ -393,6 +393,27 @@ async fn headers_that_never_end_are_cut_off() {
     app.close().await;
 }
 
+/// A connection that has asked before is no half request: closing it would lose the request that is on its way.
+#[tokio::test]
+async fn a_connection_is_kept_open_between_requests() {
+    let app = TestApp::spawn(Script::text("Hello.")).await;
+    let mut socket = tokio::net::TcpStream::connect(&app.address).await.unwrap();
+    let ask = b"GET /_ping HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut answer = [0; 4096];
+    socket.write_all(ask).await.unwrap();
+    assert!(socket.read(&mut answer).await.unwrap() > 0);
+    // Longer than the first headers of a connection may take.
+    let closed = tokio::time::timeout(
+        std::time::Duration::from_millis(1500),
+        socket.read(&mut answer),
+    );
+    assert!(closed.await.is_err(), "it was closed");
+    socket.write_all(ask).await.unwrap();
+    assert!(within("an answer", socket.read(&mut answer)).await.unwrap() > 0);
+    drop(socket);
+    app.close().await;
+}
+
 #[tokio::test]
 async fn what_is_no_http_at_all_harms_nobody() {
     let app = TestApp::spawn(Script::text("Hello.")).await;

@@ -119,6 +119,7 @@ impl TestApp {
         let shutdown = CancellationToken::new();
         let options = ServeOptions {
             header_timeout: Duration::from_secs(1),
+            keep_alive: Duration::from_secs(60),
             grace: Duration::from_secs(5),
         };
         let told = shutdown.clone().cancelled_owned();

@@ -68,7 +68,7 @@ impl ErrorObject {
         let code = self.code(status.or_else(|| self.status()));
         let text = self.text();
         let message = match (text.is_empty(), status) {
-            (false, _) => shortened(text),
+            (false, _) => text.to_owned(),
             (true, Some(status)) => format!("the provider answered with status {status}"),
             (true, None) => "the provider reported an error without a message".to_owned(),
         };
@@ -157,12 +157,7 @@ pub(super) fn unreachable(error: &reqwest::Error) -> AttemptFailure {
 }
 
 /// The provider answered with an error status.
-pub(super) fn refused(
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-    secret: Option<&SecretString>,
-) -> AttemptFailure {
+pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> AttemptFailure {
     let object = serde_json::from_slice(body)
         .ok()
         .as_ref()
@@ -183,30 +178,22 @@ pub(super) fn refused(
         Some(b"false") => failure.retryable = false,
         _ => {}
     }
-    redacted(failure, secret)
+    failure
 }
 
 /// The provider answered 200 with something that is no stream.
-pub(super) fn no_stream(
-    content_type: &str,
-    body: &[u8],
-    secret: Option<&SecretString>,
-) -> AttemptFailure {
+pub(super) fn no_stream(content_type: &str, body: &[u8]) -> AttemptFailure {
     let value: Option<Value> = serde_json::from_slice(body).ok();
     let object = value
         .filter(|value| value.get("error").is_some())
         .as_ref()
         .and_then(ErrorObject::find);
-    let failure = object
+    object
         .map(|object| object.failure(None))
         .unwrap_or_else(|| {
-            let message = format!(
-                "the provider answered with {} instead of a stream",
-                shortened(content_type)
-            );
+            let message = format!("the provider answered with {content_type} instead of a stream");
             AttemptFailure::new(FailureCode::Malformed, message)
-        });
-    redacted(failure, secret)
+        })
 }
 
 /// The body of an error, as far as it is worth reading.
@@ -225,14 +212,17 @@ pub(super) async fn read_body(mut response: reqwest::Response) -> Vec<u8> {
     body
 }
 
-/// A key that the provider repeats is taken out of its message.
-fn redacted(mut failure: AttemptFailure, secret: Option<&SecretString>) -> AttemptFailure {
+/// The failure as it may be told: whatever the provider repeats of the key it was sent is taken out, before the message is cut, so
+/// that no half of it is left.
+pub(super) fn told(mut failure: AttemptFailure, secret: Option<&SecretString>) -> AttemptFailure {
+    let message = &mut failure.failure.message;
     let key = secret
         .map(|secret| secret.expose_secret().trim_start_matches("Bearer "))
         .filter(|key| !key.is_empty());
     if let Some(key) = key {
-        failure.failure.message = failure.failure.message.replace(key, "[key]");
+        *message = message.replace(key, "[key]");
     }
+    *message = shortened(message);
     failure
 }
 
@@ -286,7 +276,6 @@ mod tests {
             StatusCode::from_u16(status).unwrap(),
             &HeaderMap::new(),
             body.to_string().as_bytes(),
-            None,
         );
         (failure.failure.code, failure.retryable)
     }
@@ -382,20 +371,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_the_provider_repeats_is_not_passed_on() {
+    fn a_key_that_the_provider_repeats_is_not_passed_on_not_even_half_of_it() {
         let key = SecretString::from("Bearer canary-key");
-        let body =
-            json!({"error": {"message": format!("wrong key canary-key {}", "x".repeat(900))}});
-        let failure = refused(
-            StatusCode::UNAUTHORIZED,
-            &HeaderMap::new(),
-            body.to_string().as_bytes(),
-            Some(&key),
-        );
-        let message = failure.failure.message;
-        assert!(
-            message.starts_with("wrong key [key] xxx") && message.chars().count() < 510,
-            "{message}"
-        );
+        for before in [0, MAX_MESSAGE - 4] {
+            let message = format!("{}canary-key {}", "x".repeat(before), "y".repeat(900));
+            let failure = AttemptFailure::new(FailureCode::Auth, message);
+            let message = told(failure, Some(&key)).failure.message;
+            assert!(
+                !message.contains("can") && message.chars().count() <= MAX_MESSAGE + 1,
+                "{message}"
+            );
+        }
     }
 }

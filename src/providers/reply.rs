@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use super::{
@@ -48,6 +48,8 @@ pub struct Reply {
     /// A failure that is told after the parts that came before it.
     failed: Option<AttemptFailure>,
     over: bool,
+    /// What must not be told: the key, as it was sent.
+    secret: Option<SecretString>,
 }
 
 impl Reply {
@@ -62,8 +64,12 @@ impl Reply {
             max_event_bytes,
         } = *limits;
         let deadline = Instant::now() + timeouts.first_delta;
-        let answer = tokio::time::timeout_at(deadline, begin(client, adapter.outgoing(request)));
-        let response = answer.await.map_err(|_| no_delta())??;
+        let outgoing = adapter.outgoing(request);
+        let secret = outgoing.auth.as_ref().map(|(_, value)| value.clone());
+        let response = tokio::time::timeout_at(deadline, begin(client, outgoing))
+            .await
+            .unwrap_or_else(|_| Err(no_delta()))
+            .map_err(|failure| error::told(failure, secret.as_ref()))?;
         Ok(Self {
             frames: Frames::new(response, timeouts.idle, max_event_bytes),
             converter: adapter.converter(),
@@ -73,6 +79,7 @@ impl Reply {
             usage_patience: timeouts.usage,
             failed: None,
             over: false,
+            secret,
         })
     }
 
@@ -89,7 +96,7 @@ impl Reply {
             }
             if let Some(failure) = self.failed.take() {
                 self.over = true;
-                return Err(failure);
+                return Err(error::told(failure, self.secret.as_ref()));
             }
             if self.over {
                 return Ok(None);
@@ -213,11 +220,10 @@ async fn begin(
     }
     let (content_type, headers) = (content_type.to_owned(), response.headers().clone());
     let body = error::read_body(response).await;
-    let secret = outgoing.auth.as_ref().map(|(_, value)| value);
     Err(if status.is_success() {
-        error::no_stream(&content_type, &body, secret)
+        error::no_stream(&content_type, &body)
     } else {
-        error::refused(status, &headers, &body, secret)
+        error::refused(status, &headers, &body)
     })
 }
 

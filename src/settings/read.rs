@@ -34,7 +34,12 @@ pub(super) fn read(yaml: Option<&Value>, mistakes: &mut Mistakes) -> file::File 
             Err(error) => {
                 let path = track.path();
                 let keys: Vec<String> = path.iter().map(ToString::to_string).collect();
-                mistakes.add(format!("settings.{path}"), error.to_string());
+                let mut reason = error.to_string();
+                // serde repeats the value that it did not expect, and here that is a secret.
+                if path.to_string().starts_with("auth.") {
+                    "is not of the right kind: text in quotes is expected".clone_into(&mut reason);
+                }
+                mistakes.add(format!("settings.{path}"), reason);
                 if !remove(&mut value, &keys) {
                     return file::File::default();
                 }
@@ -86,6 +91,7 @@ impl Reader<'_> {
                 allow_same_site: http.allow_same_site,
                 body_limit_bytes: size(http.body_limit_bytes.0),
                 header_timeout: millis(http.header_timeout_ms.0),
+                keep_alive: millis(http.keep_alive_ms.0),
                 shutdown_grace: millis(http.shutdown_grace_ms.0),
             },
             stream: Stream {
@@ -190,9 +196,7 @@ impl Reader<'_> {
             let fine = url::Url::parse(origin)
                 .is_ok_and(|url| url.origin().ascii_serialization() == *origin);
             if !fine {
-                let reason = format!(
-                    "{origin:?} is no origin such as https://example.org (scheme, host, port, no slash at the end)"
-                );
+                let reason = "must be origins such as https://example.org (scheme, host, port, no slash at the end)";
                 self.mistakes.add("settings.http.allowed_origins", reason);
             }
         }
@@ -252,17 +256,28 @@ impl Reader<'_> {
             .map(|url| url.trim_end_matches('/').to_owned());
         if let Some(base) = &base_url {
             let fine = url::Url::parse(base).is_ok_and(|url| {
-                matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none()
+                matches!(url.scheme(), "http" | "https")
+                    && url.has_host()
+                    && url.query().is_none()
+                    && url.username().is_empty()
+                    && url.password().is_none()
             });
             if !fine {
-                self.mistakes
-                    .add(path, "must be an http or https address without a query");
+                let reason = "must be an http or https address without a query and without a user or a password";
+                self.mistakes.add(path, reason);
             }
         }
         let api_key_env = file
             .api_key_env
             .clone()
             .unwrap_or_else(|| format!("{upper}_API_KEY"));
+        if !is_variable(&api_key_env) {
+            // The value is not repeated: it may be the key itself, put here by mistake.
+            let reason = "must be the name of an environment variable in capitals, such as OPENAI_API_KEY; the key itself does \
+                          not belong into a file";
+            self.mistakes
+                .add(format!("settings.providers.{name}.api_key_env"), reason);
+        }
         Provider {
             name,
             // The vendor's own address is what it is without one: it wants a key.
@@ -300,6 +315,15 @@ impl Reader<'_> {
             log_level,
         }
     }
+}
+
+/// Whether it is the name of an environment variable as names of keys are written. A key pasted in its place hardly is.
+fn is_variable(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// `$2a$`, `$2b$` or `$2y$`, two digits of cost (4 to 31), `$`, 22 characters of salt and 31 of hash.

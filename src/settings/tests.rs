@@ -152,3 +152,31 @@ fn production_wants_a_login_and_no_dev_mode() {
     };
     assert!(dev.may_start(true).is_err() && dev.may_start(false).is_ok());
 }
+
+#[test]
+fn a_secret_in_the_wrong_place_stops_the_boot_and_is_not_repeated() {
+    let yaml = json!({
+        "auth": {"basic": {"user": 1, "password_hash": 777_123}},
+        "providers": {
+            "openai": {"api_key_env": "sk-canary-777123"},
+            "anthropic": {"base_url": "http://user:777123@host.example"},
+        },
+    });
+    let errors = Settings::load(Some(&yaml), &Environment::default(), true).unwrap_err();
+    let mut paths: Vec<&str> = errors
+        .0
+        .iter()
+        .map(|mistake| mistake.path.as_str())
+        .collect();
+    paths.sort_unstable();
+    assert_eq!(
+        paths,
+        [
+            "settings.auth.basic.password_hash",
+            "settings.auth.basic.user",
+            "settings.providers.anthropic.base_url",
+            "settings.providers.openai.api_key_env",
+        ]
+    );
+    assert!(!errors.to_string().contains("777123"), "{errors}");
+}

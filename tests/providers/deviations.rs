@@ -216,3 +216,22 @@ async fn a_server_that_is_still_loading_is_worth_another_try() {
     .await;
     assert_eq!(heard.failure, Some(FailureCode::ContextExceeded));
 }
+
+/// A provider that repeats the key in the middle of its stream tells it to nobody.
+#[tokio::test]
+async fn a_key_repeated_inside_a_stream_is_not_passed_on() {
+    let error = "{\"error\":{\"type\":\"server_error\",\"message\":\"bad key canary-key\"}}";
+    for (kind, frame) in [
+        (Kind::OpenAi, error),
+        (Kind::OpenAi, "no json: canary-key"),
+        (Kind::OpenAi, "{\"choices\":\"canary-key\"}"),
+        (Kind::Anthropic, error),
+        (Kind::Anthropic, "no json: canary-key"),
+        (Kind::Anthropic, "{\"type\":[\"canary-key\"]}"),
+    ] {
+        let heard = hear(kind, Canned::stream(format!("data: {frame}\n\n"))).await;
+        assert!(heard.failure.is_some(), "{frame}");
+        assert!(!heard.message.contains("canary"), "{}", heard.message);
+        assert!(heard.message.contains("[key]"), "{}", heard.message);
+    }
+}

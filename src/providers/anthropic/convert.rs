@@ -39,7 +39,7 @@ impl Converter for Messages {
         let frame: Frame = serde_json::from_str(data).map_err(|error| {
             AttemptFailure::new(
                 FailureCode::Malformed,
-                format!("a frame is no message event ({error}): {}", shortened(data)),
+                format!("a frame is no message event ({error}): {data}"),
             )
         })?;
         match frame.r#type.as_deref() {

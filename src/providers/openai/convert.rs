@@ -34,7 +34,7 @@ impl Converter for Chat {
         let chunk: Chunk = serde_json::from_str(data).map_err(|error| {
             AttemptFailure::new(
                 FailureCode::Malformed,
-                format!("a frame is no chat chunk ({error}): {}", shortened(data)),
+                format!("a frame is no chat chunk ({error}): {data}"),
             )
         })?;
         if let Some(failure) = reported_error(&chunk, data) {

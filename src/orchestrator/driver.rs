@@ -186,7 +186,9 @@ impl Driver {
             }
         };
         self.fence.expected_seq = committed.change.head.last_seq;
-        self.fence.known_command = committed.last_command;
+        if step.takes_commands() {
+            self.fence.known_command = committed.last_command;
+        }
         self.channel.publish(&committed.logged);
         self.state.advance(committed.change, &committed.commands);
         Ok(())

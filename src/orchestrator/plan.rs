@@ -124,7 +124,7 @@ pub(super) enum Step {
 
 impl Step {
     /// Whether commands are applied with it: only between turns, so that nothing durable stands between two deltas.
-    fn takes_commands(&self) -> bool {
+    pub(super) fn takes_commands(&self) -> bool {
         !matches!(self, Self::Retry { .. })
     }
 }

@@ -115,6 +115,9 @@ async fn a_retry_keeps_the_version_of_its_turn() {
         .map(|request| request.body["model"].clone())
         .collect();
     assert_eq!(models, ["model-a", "model-a", "model-b", "model-new"]);
+    let events = app.events(&id).await;
+    let told = events.iter().filter(|event| event.name == "bot.updated");
+    assert_eq!(told.count(), 1, "{events:?}");
     app.close().await;
 }
 

@@ -244,3 +244,34 @@ async fn a_hundred_stops_at_any_moment_leave_nothing() {
     futures_util::future::join_all(stops).await;
     app.close().await;
 }
+
+/// A stop after the turn that was asked for before an attempt failed is still known when the turn ends.
+#[tokio::test]
+async fn after_the_turn_in_progress_also_if_its_attempt_is_repeated() {
+    let gate = Gate::closed();
+    let app = TestApp::spawn(Script::text("Hello.")).await;
+    app.simulator.enqueue(
+        Script::deltas(["Half", "x"])
+            .gate(&gate)
+            .abort_after_bytes(600),
+    );
+    let id = app.start_run(3).await;
+    gate.let_through(1);
+    let mut stream = app.stream(&id, "").await;
+    stream.until(|event| event.id == "2-1").await;
+    let answer = app
+        .post(
+            &format!("/api/run/{id}/stop"),
+            &json!({"mode": "after_turn"}),
+        )
+        .await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    gate.open();
+    app.events(&id).await;
+    let run = app.run(&id).await;
+    assert_eq!(
+        (&run["status"], &run["turns"]),
+        (&json!("stopped"), &json!(1))
+    );
+    app.close().await;
+}

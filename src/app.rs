@@ -23,7 +23,6 @@ use loco_rs::{
     task::Tasks,
 };
 use migration::Migrator;
-use tokio_util::sync::CancellationToken;
 
 pub use parts::Parts;
 pub use serve::{ServeOptions, serve};
@@ -77,7 +76,8 @@ impl Hooks for App {
     }
 
     fn routes(_ctx: &AppContext) -> AppRoutes {
-        AppRoutes::with_default_routes() // controller routes below
+        AppRoutes::empty() // controller routes below
+            .add_route(controllers::health::routes())
             .add_route(controllers::runs::routes())
             .add_route(controllers::bots::routes())
             .add_route(controllers::streams::routes())
@@ -120,18 +120,24 @@ impl Hooks for App {
             grace: settings.http.shutdown_grace,
         };
         let parts = ctx.shared_store.get::<Parts>();
-        let streams = parts.as_ref().map(|parts| parts.shutdown.clone());
-        // Open streams must end before the server can: it waits for them.
+        // HTTP goes on until the runs are left: a load balancer sees that this process is not ready, streams show the last turns.
         let told_to_end = async {
             shutdown_signal().await;
-            tracing::info!("shutting down");
-            streams.inspect(CancellationToken::cancel);
+            tracing::info!("shutting down; a second signal ends at once");
+            if let Some(parts) = &parts {
+                parts.drain().await;
+            }
         };
-        serve(listener, router, options, told_to_end).await;
-        if let Some(parts) = parts {
-            parts.shut_down().await;
+        let ending = async {
+            serve(listener, router, options, told_to_end).await;
+            if let Some(parts) = parts.clone() {
+                parts.shut_down().await;
+            }
+        };
+        tokio::select! {
+            () = ending => Ok(()),
+            () = second_signal() => Err(Error::string("ended at once by a second signal")),
         }
-        Ok(())
     }
 
     async fn truncate(ctx: &AppContext) -> Result<()> {
@@ -141,4 +147,11 @@ impl Hooks for App {
     async fn seed(_ctx: &AppContext, _base: &Path) -> Result<()> {
         Ok(())
     }
+}
+
+/// Waits for a second signal to end.
+async fn second_signal() {
+    shutdown_signal().await;
+    // Each waits for one signal of its own.
+    shutdown_signal().await;
 }

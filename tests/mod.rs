@@ -4,10 +4,13 @@
     clippy::expect_used,
     clippy::panic,
     clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a test that meets what it does not expect is to fail there and then"
 )]
 
 mod architecture;
+mod crashes;
 mod event_log;
 mod load;
 mod models;

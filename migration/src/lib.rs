@@ -6,6 +6,7 @@
 pub use sea_orm_migration::prelude::*;
 
 mod m20261124_000001_runs;
+mod m20261124_000002_leases;
 
 /// All steps, in order.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m20261124_000001_runs::Migration),
+            Box::new(m20261124_000002_leases::Migration),
             // inject-above (do not remove this comment)
         ]
     }

@@ -17,7 +17,7 @@ use crate::{
     event_log::EventLog,
     identity::{Authenticator, BasicCredential, RateLimiter},
     middleware::{AllowedOrigins, Guards, stack},
-    models::{Store, is_memory},
+    models::{DrivingLock, Store, is_memory},
     orchestrator::{self, Runs, Supervisor},
     providers::{self, Kind, ProviderConfig, Registry},
     settings::{self, Settings},
@@ -40,6 +40,8 @@ pub struct Parts {
     pub log: EventLog,
     /// Cancelled when open streams are to end.
     pub shutdown: CancellationToken,
+    /// How long turns in progress may take to end at shutdown.
+    drain: Duration,
     /// The stand-in for the providers, where there is one.
     simulator: Option<Arc<Simulator>>,
     door: Door,
@@ -67,6 +69,7 @@ impl Parts {
             log.clone(),
             registry.clone(),
             Arc::clone(&config),
+            DrivingLock::of(&ctx.config.database.uri),
         );
         let doorbell = Arc::new(RunDoorbell::new(ctx, supervisor.clone()));
         let runs = Runs::new(
@@ -93,6 +96,12 @@ impl Parts {
             supervisor,
             log,
             shutdown,
+            // What is in memory is gone with the process: nobody goes on with it, so nobody waits for it either.
+            drain: if is_memory(&ctx.config.database.uri) {
+                Duration::ZERO
+            } else {
+                settings.drain
+            },
             simulator,
             door,
         })
@@ -103,6 +112,11 @@ impl Parts {
         ctx.shared_store.insert(self.door.clone());
         ctx.shared_store.insert(self.supervisor.clone());
         ctx.shared_store.insert(self);
+    }
+
+    /// Leaves the runs to other processes. HTTP goes on meanwhile; a stream ends by itself once its run is left.
+    pub async fn drain(&self) {
+        self.supervisor.drain(self.drain, TASKS_PATIENCE).await;
     }
 
     /// Ends everything: open streams first, then the runs' tasks, then the simulator.
@@ -264,6 +278,8 @@ fn orchestrator_config(settings: &Settings) -> orchestrator::Config {
             cap,
             retry_after_cap,
         },
+        node_lifetime: settings.node_lifetime,
+        max_takeovers: settings.max_takeovers,
         stop_patience: settings.stop_patience,
     }
 }

@@ -8,6 +8,7 @@
 pub mod bots;
 pub mod exports;
 pub mod extract;
+pub mod health;
 pub mod providers;
 pub mod runs;
 pub mod streams;

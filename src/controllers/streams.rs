@@ -39,10 +39,19 @@ async fn stream_run(
         // The headers are all that is asked for.
         Ok(Streaming::Open(_)) if method == Method::HEAD => Ok(stream::come_back(door.stream)),
         Ok(Streaming::Open(subscription)) => {
-            Ok(stream::response(subscription, door.stream, door.shutdown))
+            let (left, shutdown) = (door.runs.left(id), door.shutdown);
+            let leave = async move {
+                tokio::select! {
+                    () = left => {}
+                    () = shutdown.cancelled() => {}
+                }
+            };
+            Ok(stream::response(subscription, door.stream, leave))
         }
         // A browser gives up for good on an error status.
-        Err(RunError::Unavailable(_)) if headers.contains_key("sec-fetch-mode") => {
+        Err(RunError::Unavailable(_) | RunError::Leaving)
+            if headers.contains_key("sec-fetch-mode") =>
+        {
             Ok(stream::come_back(door.stream))
         }
         Err(error) => Err(error.into()),

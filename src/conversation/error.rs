@@ -37,6 +37,9 @@ pub enum RunError {
         /// The newest version.
         version: u32,
     },
+    /// This process is to end and does not drive the run; another one does, or will.
+    #[error("this process is shutting down; the same request may be answered by another one")]
+    Leaving,
     /// The cursor is beyond the last event.
     #[error("the cursor {cursor} is beyond the last event, {last}")]
     CursorAhead {

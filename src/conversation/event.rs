@@ -88,6 +88,10 @@ pub struct Delta<'a> {
 pub enum RestartReason {
     /// The provider failed after some text had been shown.
     ProviderError,
+    /// The process that drove the run is gone, or could not speak for it any more.
+    Crash,
+    /// The process that drove the run was shut down.
+    Drain,
 }
 
 /// A durable event: an entry of the log with a row of its own. The `type` of its JSON is the event's name on the wire.

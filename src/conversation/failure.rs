@@ -34,6 +34,8 @@ pub enum FailureCode {
     TextTooLong,
     /// The run names a provider that is not configured (any more).
     ProviderNotConfigured,
+    /// The run broke its process down again and again.
+    CrashedRepeatedly,
     /// Parley itself failed; the log has the details.
     Internal,
 }
@@ -56,6 +58,7 @@ impl FailureCode {
             Self::Malformed => "malformed",
             Self::TextTooLong => "text_too_long",
             Self::ProviderNotConfigured => "provider_not_configured",
+            Self::CrashedRepeatedly => "crashed_repeatedly",
             Self::Internal => "internal",
         }
     }
@@ -77,6 +80,7 @@ impl FailureCode {
             | Self::ContextExceeded
             | Self::TextTooLong
             | Self::ProviderNotConfigured
+            | Self::CrashedRepeatedly
             | Self::Internal => false,
         }
     }

@@ -77,6 +77,29 @@ impl Channel {
         }
     }
 
+    /// Lets go of what this process knew of the run: another one drives it now, and only the database tells how it goes on.
+    pub fn abandon(&self) {
+        let tail = {
+            let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *tail)
+        };
+        if let Some(last) = tail.last() {
+            last.cut();
+        }
+        self.head.send_modify(|_| {});
+    }
+
+    /// Wakes whoever waits, if there is more in the database than was ever shown here.
+    pub(super) fn wake(&self, last_seq: u64) {
+        self.head.send_if_modified(|head| {
+            let more = head.seq < last_seq;
+            if more {
+                *head = EventId::durable(last_seq);
+            }
+            more
+        });
+    }
+
     /// The segment of that durable event, if it is among the latest.
     pub(super) fn find(&self, seq: u64) -> Option<Arc<Segment>> {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);

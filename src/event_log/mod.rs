@@ -25,7 +25,7 @@ pub use reader::Reader;
 
 use crate::{
     conversation::{EventId, RunError, RunId},
-    models::{LoggedEvent, Store},
+    models::{LoggedEvent, Store, StoreError},
 };
 
 /// The logs of all runs. Cheap to clone.
@@ -104,6 +104,29 @@ impl EventLog {
             channel,
             cursor,
         )))
+    }
+
+    /// Wakes the readers of runs that other processes drive: `here` tells which are driven in this one. One query for all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn look_for_more(&self, here: impl Fn(RunId) -> bool) -> Result<(), StoreError> {
+        let watched: Vec<(RunId, Weak<Channel>)> = {
+            let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+            channels
+                .iter()
+                .filter(|(run, _)| !here(**run))
+                .map(|(run, channel)| (*run, Weak::clone(channel)))
+                .collect()
+        };
+        let ids: Vec<RunId> = watched.iter().map(|(run, _)| *run).collect();
+        let seqs: HashMap<RunId, u64> = self.store.last_seqs(&ids).await?.into_iter().collect();
+        for (run, channel) in watched {
+            if let (Some(channel), Some(seq)) = (channel.upgrade(), seqs.get(&run)) {
+                channel.wake(*seq);
+            }
+        }
+        Ok(())
     }
 
     /// How many runs have a live part now.

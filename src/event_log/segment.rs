@@ -75,6 +75,14 @@ impl Segment {
             .next = Some(Arc::downgrade(next));
     }
 
+    /// Ends the segment without a next one: what follows is in the database.
+    pub(super) fn cut(&self) {
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .next = Some(Weak::new());
+    }
+
     /// What there is after delta number `n`.
     pub(super) fn after(&self, n: u64) -> Rest {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

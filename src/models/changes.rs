@@ -54,7 +54,7 @@ pub struct AttemptRecord {
     pub provider: String,
     /// The model that was asked.
     pub model: String,
-    /// `completed`, `interrupted`, or the code of its failure.
+    /// `completed`, `interrupted`, `crash`, `drain`, or the code of its failure.
     pub outcome: &'static str,
     /// What the provider had counted.
     pub usage: Usage,
@@ -62,6 +62,21 @@ pub struct AttemptRecord {
     pub duration_ms: u64,
     /// From the request to the first delta, in milliseconds.
     pub first_delta_ms: Option<u64>,
+}
+
+impl AttemptRecord {
+    /// The outcome of an attempt that was lost with its owner.
+    pub const CRASH: &'static str = "crash";
+    /// The outcome of an attempt that was cut because its process ended.
+    pub const DRAIN: &'static str = "drain";
+    /// Outcomes that are not the provider's failure.
+    pub(super) const GIVEN_UP: [&'static str; 2] = [Self::CRASH, Self::DRAIN];
+
+    /// Whether it was ended by its owner's end and not by the provider.
+    #[must_use]
+    pub fn was_given_up(&self) -> bool {
+        Self::GIVEN_UP.contains(&self.outcome)
+    }
 }
 
 /// What one transaction writes about a run.
@@ -79,6 +94,8 @@ pub struct Change {
     pub attempt: Option<AttemptRecord>,
     /// The commands that are done with.
     pub applied: Vec<Applied>,
+    /// Whether the run is given up, so that another process may take it.
+    pub release: bool,
 }
 
 /// What the owner must still hold for its write to count.
@@ -121,7 +138,7 @@ impl Store {
     ) -> Result<Committed, StoreError> {
         let mut change = plan(&[]);
         let txn = self.db.begin().await?;
-        let guarded = update(fence.run, &change.head)?
+        let guarded = update(fence.run, &change)?
             .filter(runs::Column::LeaseEpoch.eq(db_u64(fence.epoch)))
             .filter(runs::Column::LastSeq.eq(db_u64(fence.expected_seq)));
         let Some(row) = guarded.exec_with_returning(&txn).await?.pop() else {
@@ -132,7 +149,7 @@ impl Store {
         if last_command > fence.known_command {
             commands = commands::open(&txn, fence.run).await?;
             change = plan(&commands);
-            update(fence.run, &change.head)?.exec(&txn).await?;
+            update(fence.run, &change)?.exec(&txn).await?;
         }
         let logged = write(&txn, fence.run, fence.expected_seq, &change).await?;
         txn.commit().await?;
@@ -206,8 +223,9 @@ async fn insert_attempt(
     Ok(())
 }
 
-/// The update of a run's row to that head. A final run needs nobody: its lease is given up with it.
-pub(super) fn update(run: RunId, head: &Head) -> Result<UpdateMany<runs::Entity>, StoreError> {
+/// The update of a run's row to what the change leaves. A final run needs nobody: its lease is given up with it.
+pub(super) fn update(run: RunId, change: &Change) -> Result<UpdateMany<runs::Entity>, StoreError> {
+    let head = &change.head;
     let mut row = runs::ActiveModel {
         status: Set(head.status.as_str().to_owned()),
         reason: Set(head.reason.map(|reason| reason.as_str().to_owned())),
@@ -227,6 +245,12 @@ pub(super) fn update(run: RunId, head: &Head) -> Result<UpdateMany<runs::Entity>
     };
     if head.status.is_final() {
         row.lease_owner = Set(None);
+    } else if change.release {
+        row.lease_owner = Set(Some(String::new()));
+    }
+    if change.message.is_some() {
+        // A turn was finished: whoever drives the run does not break down on it.
+        row.takeovers = Set(0);
     }
     Ok(runs::Entity::update_many()
         .set(row)

@@ -122,6 +122,19 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Whether somebody waits for the run to be stopped now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn stop_waits(&self, run: RunId) -> Result<bool, StoreError> {
+        let commands = open(&self.db, run).await?;
+        Ok(commands
+            .iter()
+            .any(|command| matches!(command.kind, CommandKind::Stop(StopMode::Now))))
+    }
+}
+
 impl Locked {
     async fn read(txn: &impl ConnectionTrait, row: runs::Model) -> Result<Self, StoreError> {
         let head = row.head()?;
@@ -170,7 +183,7 @@ async fn write(
     let Some(change) = &order.change else {
         return Ok(Vec::new());
     };
-    changes::update(run, &change.head)?.exec(txn).await?;
+    changes::update(run, change)?.exec(txn).await?;
     changes::write(txn, run, locked.head.last_seq, change).await
 }
 

@@ -10,17 +10,22 @@ pub mod _entities;
 mod changes;
 mod commands;
 mod connect;
+mod driving_lock;
 mod events;
+mod leases;
 mod rows;
 mod runs;
+mod trouble;
 
 use sea_orm::{DatabaseConnection, DbErr};
 
 pub use changes::{AttemptRecord, Change, Committed, Fence, Head};
 pub use commands::{Applied, Command, CommandKind, Locked, Order};
 pub use connect::{PoolOptions, connect, is_memory};
+pub use driving_lock::DrivingLock;
 pub use events::LoggedEvent;
-pub use runs::Claimed;
+pub use leases::{Takeover, Wanting};
+pub use runs::{Asked, Claimed};
 
 use crate::conversation::RunError;
 
@@ -35,6 +40,14 @@ impl Store {
     #[must_use]
     pub fn new(db: DatabaseConnection) -> Self {
         Self { db }
+    }
+
+    /// Asks the database for nothing.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.db.ping().await?)
     }
 }
 

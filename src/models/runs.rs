@@ -1,18 +1,16 @@
-//! Runs: made, claimed, found.
+//! Runs: made, loaded, found.
 
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    TransactionTrait,
-    sea_query::{Expr, ExprTrait},
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, TransactionTrait,
 };
 
 use super::{
-    _entities::{bots, messages, runs},
+    _entities::{attempts, bots, messages, runs},
     Store, StoreError,
-    changes::Head,
+    changes::{AttemptRecord, Head},
     events::{self, LoggedEvent},
-    rows::{db_u32, json, read_u64, unreadable},
+    rows::{db_u32, json, read_u32, read_u64, unreadable},
 };
 use crate::conversation::{
     Bot, BotVersion, Message, MessageKind, MessageStatus, Run, RunEvent, RunId, RunPlan,
@@ -26,12 +24,38 @@ pub struct Claimed {
     pub run: Run,
     /// The part that changes.
     pub head: Head,
+    /// Who owns it; empty for nobody.
+    pub owner: String,
     /// The epoch of this claim: the fence of every write.
     pub epoch: u64,
     /// All versions of all bots, ordered by bot, then by version.
     pub versions: Vec<BotVersion>,
     /// What was said so far.
     pub messages: Vec<Message>,
+    /// What was asked of providers for the open turn.
+    pub asked: Asked,
+    /// Whether the owner before broke down: a request of its may be lost.
+    pub crashed: bool,
+    /// How many owners the run has lost since its last finished turn.
+    pub takeovers: u32,
+}
+
+impl Claimed {
+    pub(super) fn after_a_crash(self) -> Self {
+        Self {
+            crashed: true,
+            ..self
+        }
+    }
+}
+
+/// The provider requests of a turn that have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The number of the last one, from 1; 0 if there was none.
+    pub attempts: u32,
+    /// How many of them the provider failed.
+    pub failures: u32,
 }
 
 impl Store {
@@ -75,28 +99,6 @@ impl Store {
         Ok(logged)
     }
 
-    /// Takes a run that wants an owner: one statement, which at most one caller wins. `None` if there is nothing to take.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn claim(&self, id: RunId, node: &str) -> Result<Option<Claimed>, StoreError> {
-        let taken = runs::Entity::update_many()
-            .col_expr(runs::Column::LeaseOwner, Expr::value(node))
-            .col_expr(
-                runs::Column::LeaseEpoch,
-                Expr::col(runs::Column::LeaseEpoch).add(1),
-            )
-            .filter(runs::Column::Id.eq(id.as_uuid()))
-            .filter(runs::Column::LeaseOwner.eq(""))
-            .exec(&self.db)
-            .await?;
-        if taken.rows_affected == 0 {
-            Ok(None)
-        } else {
-            self.load(id).await
-        }
-    }
-
     /// All that a run's owner needs to know of it. Only the owner changes these rows, but for new versions of bots.
     ///
     /// # Errors
@@ -109,49 +111,24 @@ impl Store {
         let epoch = read_u64(row.lease_epoch)?;
         let versions = versions_of(&self.db, id).await?;
         let messages = messages_of(&self.db, id).await?;
+        let asked = match head.open_seq {
+            Some(_) => asked(&self.db, id, head.turns).await?,
+            None => Asked::default(),
+        };
+        let takeovers = read_u32(row.takeovers)?;
+        let owner = row.lease_owner.clone().unwrap_or_default();
         let run = row.into_run(newest(&versions))?;
         Ok(Some(Claimed {
             run,
             head,
+            owner,
             epoch,
             versions,
             messages,
+            asked,
+            crashed: false,
+            takeovers,
         }))
-    }
-
-    /// A run, if that node owns it.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn owned(&self, id: RunId, node: &str) -> Result<Option<Claimed>, StoreError> {
-        let owner: Option<Option<String>> = runs::Entity::find_by_id(id.as_uuid())
-            .select_only()
-            .column(runs::Column::LeaseOwner)
-            .into_tuple()
-            .one(&self.db)
-            .await?;
-        if owner.flatten().as_deref() == Some(node) {
-            self.load(id).await
-        } else {
-            Ok(None)
-        }
-    }
-
-    /// Runs that want an owner, oldest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn runs_wanting_an_owner(&self, limit: u64) -> Result<Vec<RunId>, StoreError> {
-        let ids: Vec<uuid::Uuid> = runs::Entity::find()
-            .select_only()
-            .column(runs::Column::Id)
-            .filter(runs::Column::LeaseOwner.eq(""))
-            .order_by_asc(runs::Column::Id)
-            .limit(limit)
-            .into_tuple()
-            .all(&self.db)
-            .await?;
-        Ok(ids.into_iter().map(RunId::from_uuid).collect())
     }
 
     /// A run as it stands, its bots in their newest versions.
@@ -235,6 +212,7 @@ fn new_row(
         // Empty, not null: the run wants an owner.
         lease_owner: Set(Some(String::new())),
         lease_epoch: Set(0),
+        takeovers: Set(0),
         created_at: Set(at.as_millis()),
         started_at: Set(None),
         finished_at: Set(None),
@@ -301,4 +279,22 @@ async fn messages_of(db: &impl ConnectionTrait, run: RunId) -> Result<Vec<Messag
     rows.into_iter()
         .map(messages::Model::into_message)
         .collect()
+}
+
+async fn asked(db: &impl ConnectionTrait, run: RunId, turn: u32) -> Result<Asked, StoreError> {
+    let rows: Vec<(i32, String)> = attempts::Entity::find()
+        .select_only()
+        .column(attempts::Column::Attempt)
+        .column(attempts::Column::Outcome)
+        .filter(attempts::Column::RunId.eq(run.as_uuid()))
+        .filter(attempts::Column::Turn.eq(db_u32(turn)))
+        .into_tuple()
+        .all(db)
+        .await?;
+    let mut asked = Asked::default();
+    for (attempt, outcome) in rows {
+        asked.attempts = asked.attempts.max(read_u32(attempt)?);
+        asked.failures += u32::from(!AttemptRecord::GIVEN_UP.contains(&outcome.as_str()));
+    }
+    Ok(asked)
 }

@@ -2,11 +2,9 @@
 
 use std::time::Instant;
 
-use tokio_util::sync::CancellationToken;
-
-use super::plan::Spoken;
+use super::{driver::Signals, state::Spoken};
 use crate::{
-    conversation::{AttemptFailure, Delta, FailureCode, StopReason},
+    conversation::{AttemptFailure, Delta, FailureCode, RestartReason, StopReason},
     event_log::Channel,
     providers::{Part, Provider, Request},
 };
@@ -19,14 +17,16 @@ pub(super) enum Ended {
     Failed(AttemptFailure),
     /// A stop cut it off.
     Stopped,
+    /// Its owner may not go on with it.
+    GivenUp(RestartReason),
 }
 
 /// Where an attempt's deltas go, and when it must end.
 pub(super) struct Stage<'a> {
     /// Where deltas are shown.
     pub(super) channel: &'a Channel,
-    /// Cancelled by a stop.
-    pub(super) stop: &'a CancellationToken,
+    /// What may cut it off.
+    pub(super) signals: &'a Signals,
     /// The turn that is spoken.
     pub(super) turn: u32,
     /// Who speaks.
@@ -55,8 +55,10 @@ pub(super) async fn run(
     let ended = tokio::select! {
         // A stop that is there already wins over what has not been read yet.
         biased;
-        () = stage.stop.cancelled() => None,
-        ended = speech.listen(provider, request) => Some(ended),
+        () = stage.signals.stop.cancelled() => Ended::Stopped,
+        () = stage.signals.cut.cancelled() => Ended::GivenUp(RestartReason::Drain),
+        () = stage.signals.node.lapsed() => Ended::GivenUp(RestartReason::Crash),
+        ended = speech.listen(provider, request) => ended,
     };
     let Speech {
         mut spoken,
@@ -67,12 +69,7 @@ pub(super) async fn run(
     let ended = match (finished, ended) {
         // A terminal frame that was read wins over everything that came after it.
         (Some(reason), _) => Ended::Completed(reason),
-        (None, Some(Err(failure))) => Ended::Failed(failure),
-        (None, Some(Ok(()))) => Ended::Failed(AttemptFailure::new(
-            FailureCode::Truncated,
-            "the provider's stream just ended",
-        )),
-        (None, None) => Ended::Stopped,
+        (None, ended) => ended,
     };
     (spoken, ended)
 }
@@ -86,13 +83,30 @@ struct Speech<'a> {
 }
 
 impl Speech<'_> {
-    async fn listen(
+    /// Listens to the end of the answer, or of what may be shown of it.
+    async fn listen(&mut self, provider: &Provider, request: Request<'_>) -> Ended {
+        match self.parts(provider, request).await {
+            Ok(true) => Ended::Failed(AttemptFailure::new(
+                FailureCode::Truncated,
+                "the provider's stream just ended",
+            )),
+            Ok(false) => Ended::GivenUp(RestartReason::Crash),
+            Err(failure) => Ended::Failed(failure),
+        }
+    }
+
+    /// False if the process found that it may not go on.
+    async fn parts(
         &mut self,
         provider: &Provider,
         request: Request<'_>,
-    ) -> Result<(), AttemptFailure> {
+    ) -> Result<bool, AttemptFailure> {
         let mut reply = provider.send(request).await?;
         while let Some(part) = reply.next().await? {
+            // A frozen process that wakes finds frames before its timers fire: others may speak for the run by now.
+            if !self.stage.signals.node.is_good() {
+                return Ok(false);
+            }
             match part {
                 Part::Text(text) => self.hear(&text)?,
                 // Nobody has asked to see reasoning, and it never becomes text.
@@ -104,7 +118,7 @@ impl Speech<'_> {
                 Part::Finished(reason) => self.finished = Some(reason),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn hear(&mut self, text: &str) -> Result<(), AttemptFailure> {

@@ -1,6 +1,6 @@
 //! `Runs`, the one door for controllers and tasks.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -15,6 +15,10 @@ use crate::{
     models::{CommandKind, Locked, Order, Store},
     providers::Registry,
 };
+
+/// Over how long the ends of streams are spread when a process ends: so much for each run that is watched, up to a bound.
+const SPREAD_EACH: Duration = Duration::from_millis(4);
+const SPREAD: Duration = Duration::from_secs(2);
 
 /// The door to all runs. Cheap to clone.
 #[derive(Clone)]
@@ -182,12 +186,40 @@ impl Runs {
     /// Opens a stream after a cursor.
     ///
     /// # Errors
-    /// `NotFound`; `CursorAhead`; `Unavailable`.
+    /// `NotFound`; `CursorAhead`; `Leaving`; `Unavailable`.
     pub async fn stream(&self, id: RunId, cursor: EventId) -> Result<Streaming, RunError> {
+        if self.inner.supervisor.is_leaving() && !self.inner.supervisor.drives(id) {
+            return Err(RunError::Leaving);
+        }
         Ok(match self.inner.log.open(id, cursor).await? {
             Opened::Over => Streaming::Over,
             Opened::Reading(reader) => Streaming::Open(reader),
         })
+    }
+
+    /// Waits until a stream of the run has to end because the process does: once the run is left, and then at a moment of its own,
+    /// so that not all clients come back at once.
+    pub fn left(&self, id: RunId) -> impl Future<Output = ()> + Send + 'static {
+        let inner = Arc::clone(&self.inner);
+        async move {
+            inner.supervisor.left(id).await;
+            let watched = u32::try_from(inner.log.live()).unwrap_or(u32::MAX);
+            let spread = SPREAD_EACH.saturating_mul(watched).min(SPREAD);
+            tokio::time::sleep(spread.mul_f64(rand::random())).await;
+        }
+    }
+
+    /// What keeps this process from doing its work: `database`, `draining`.
+    pub async fn failing(&self) -> Vec<&'static str> {
+        let mut failing = Vec::new();
+        if let Err(error) = self.inner.store.ping().await {
+            tracing::warn!(%error, cause = error.cause(), "the database does not answer");
+            failing.push("database");
+        }
+        if self.inner.supervisor.is_leaving() {
+            failing.push("draining");
+        }
+        failing
     }
 
     /// All providers that the settings name.
@@ -253,9 +285,15 @@ impl Inner {
     }
 }
 
+/// Whether nobody drives the run and no turn is open: then a command is applied where it is given. An open turn that was left
+/// by a process that ended is for its next owner to close.
+fn is_idle(locked: &Locked) -> bool {
+    !locked.owned && locked.head.open_seq.is_none()
+}
+
 /// The order to stop. A run that nobody drives is ended with it at once.
 fn stop_order(locked: &Locked, mode: StopMode) -> Order {
-    let change = (!locked.owned).then(|| plan::stop_unowned(locked, clock::now()));
+    let change = is_idle(locked).then(|| plan::stop_unowned(locked, clock::now()));
     Order {
         kind: CommandKind::Stop(mode),
         change,
@@ -278,7 +316,7 @@ fn update_order(locked: &Locked, next: &BotChange) -> Option<Order> {
         changes: next.bot.changes_since(before),
         effective_from_turn: next.effective_from_turn,
     };
-    let change = (!locked.owned).then(|| plan::update_unowned(locked, &update, clock::now()));
+    let change = is_idle(locked).then(|| plan::update_unowned(locked, &update, clock::now()));
     Some(Order {
         kind: CommandKind::UpdateBot {
             update,

@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Config,
     attempt::{self, Ended, Stage},
     clock,
-    plan::{RunState, Spoken, Step, plan},
+    node::Node,
+    plan::{Step, plan},
+    state::{RunState, Spoken},
 };
 use crate::{
     conversation::{AttemptFailure, Bot, Failure, FailureCode, lay_out},
@@ -17,89 +20,145 @@ use crate::{
     providers::{Registry, Request},
 };
 
-/// How often a commit is tried again when the database fails, and how much longer the wait gets each time.
-const COMMIT_RETRIES: u32 = 10;
+/// How long to wait before a commit is tried again when the database fails: longer each time, up to a bound.
 const COMMIT_WAIT: Duration = Duration::from_millis(100);
+const COMMIT_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// What tells a run's task to end.
+#[derive(Clone)]
+pub(super) struct Signals {
+    /// Cancelled by a stop: the run is to end.
+    pub(super) stop: CancellationToken,
+    /// Cancelled when the process is to end: the turn in progress is the last one here.
+    pub(super) leave: CancellationToken,
+    /// Cancelled when that took too long: the turn in progress is cut.
+    pub(super) cut: CancellationToken,
+    /// Whether the process may act for its runs.
+    pub(super) node: Arc<Node>,
+}
 
 /// What a run's task works with.
 pub(super) struct Driver {
+    store: Store,
+    registry: Registry,
+    config: Arc<Config>,
+    channel: Arc<Channel>,
+    signals: Signals,
+    state: RunState,
+    fence: Fence,
+    /// Whether the run is somebody else's now, given up by us.
+    released: bool,
+    /// Whether the owner before broke down.
+    crashed: bool,
+    takeovers: u32,
+    /// Held while the run is suspected of breaking its process down: such runs are tried one at a time.
+    suspicion: Option<OwnedSemaphorePermit>,
+}
+
+/// What every task of a process works with.
+pub(super) struct Tools {
     pub(super) store: Store,
     pub(super) registry: Registry,
     pub(super) config: Arc<Config>,
-    pub(super) channel: Arc<Channel>,
-    /// Cancelled by a stop.
-    pub(super) stop: CancellationToken,
-    state: RunState,
-    fence: Fence,
 }
 
 impl Driver {
     /// The task of a run that was claimed.
     pub(super) fn new(
         claimed: Claimed,
-        store: Store,
-        registry: Registry,
-        config: Arc<Config>,
+        tools: &Tools,
         channel: Arc<Channel>,
-        stop: CancellationToken,
+        signals: Signals,
+        suspicion: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let Claimed {
-            run, head, epoch, ..
-        } = &claimed;
         let fence = Fence {
-            run: run.id,
-            epoch: *epoch,
-            expected_seq: head.last_seq,
+            run: claimed.run.id,
+            epoch: claimed.epoch,
+            expected_seq: claimed.head.last_seq,
             known_command: 0,
         };
-        let state = RunState::resumed(claimed, clock::now());
         Self {
-            store,
-            registry,
-            config,
+            store: tools.store.clone(),
+            registry: tools.registry.clone(),
+            config: Arc::clone(&tools.config),
             channel,
-            stop,
-            state,
+            signals,
             fence,
+            released: false,
+            crashed: claimed.crashed,
+            takeovers: claimed.takeovers,
+            suspicion,
+            state: RunState::resumed(claimed, clock::now()),
         }
     }
 
-    /// Drives the run to its end.
+    /// Drives the run to its end, or until the process has to leave it.
     ///
     /// # Errors
-    /// When the run was lost to another owner, or the database failed for good; nothing more is written then.
+    /// When the run was lost to another owner, or the database refuses what the run wants to write; nothing more is written then.
     pub(super) async fn drive(mut self) -> Result<(), StoreError> {
-        self.commit(Step::Begin).await?;
-        while let Some(speaker) = self.state.speaker.clone() {
+        self.begin().await?;
+        while let Some(speaker) = self.state.speaker.clone()
+            && !self.released
+        {
             self.speak(&speaker).await?;
         }
-        tracing::info!(run.id = %self.state.id, status = self.state.head.status.as_str(), turns = self.state.head.turns, "run ended");
+        tracing::info!(run.id = %self.state.id, status = self.state.head.status.as_str(), turns = self.state.head.turns, "run ended here");
         Ok(())
     }
 
     /// Ends a run that cannot go on.
     ///
     /// # Errors
-    /// When the run was lost to another owner, or the database failed for good.
+    /// When the run was lost to another owner, or the database refuses it.
     pub(super) async fn fail(mut self, failure: Failure) -> Result<(), StoreError> {
         self.commit(Step::Abort(failure)).await
+    }
+
+    /// Takes the run up where the log leaves it.
+    async fn begin(&mut self) -> Result<(), StoreError> {
+        let open = self.state.head.open_seq.is_some();
+        if open {
+            // Deltas follow the last durable event, which this process may never have seen.
+            let (run, last) = (self.state.id, self.fence.expected_seq);
+            let last = self.store.events_after(run, last.saturating_sub(1), 1);
+            self.channel.publish(&last.await?);
+        }
+        if open && self.crashed && self.state.speaker.is_some() {
+            self.commit(Step::Recovered).await?;
+        }
+        if self.takeovers >= self.config.max_takeovers {
+            let message = format!("its process broke down {} times", self.takeovers);
+            let failure = Failure::new(FailureCode::CrashedRepeatedly, message);
+            return self.commit(Step::Abort(failure)).await;
+        }
+        if open && self.state.speaker.is_none() {
+            let message = "the bot whose turn it is cannot be read";
+            let failure = Failure::new(FailureCode::Internal, message);
+            return self.commit(Step::Abort(failure)).await;
+        }
+        if !open {
+            self.commit(Step::Begin).await?;
+        } else if self.store.stop_waits(self.state.id).await? {
+            self.commit(Step::Interrupted(None)).await?;
+        }
+        Ok(())
     }
 
     /// One turn: attempts until one of them closes it.
     async fn speak(&mut self, speaker: &Bot) -> Result<(), StoreError> {
         let Some(provider) = self.registry.get(&speaker.provider).cloned() else {
             let message = format!("the provider {:?} is not configured", speaker.provider);
-            return self
-                .commit(Step::Abort(Failure::new(
-                    FailureCode::ProviderNotConfigured,
-                    message,
-                )))
-                .await;
+            let failure = Failure::new(FailureCode::ProviderNotConfigured, message);
+            return self.commit(Step::Abort(failure)).await;
         };
         let names: Vec<String> = self.state.bots.iter().map(|bot| bot.name.clone()).collect();
         let prompt = lay_out(speaker, &names, &self.state.transcript);
         let cache_key = format!("{}:{}", self.state.id, speaker.index);
-        for number in 1.. {
+        loop {
+            if self.signals.leave.is_cancelled() {
+                return self.commit(Step::Left).await;
+            }
             let request = Request {
                 model: &speaker.model,
                 prompt: &prompt,
@@ -108,17 +167,25 @@ impl Driver {
             };
             let stage = Stage {
                 channel: &self.channel,
-                stop: &self.stop,
+                signals: &self.signals,
                 turn: self.state.head.turns,
                 bot_index: speaker.index,
                 max_text_bytes: self.config.max_text_bytes,
             };
+            let number = self.state.asked.attempts + 1;
             let (spoken, ended) = attempt::run(&provider, request, number, &stage).await;
             match ended {
                 Ended::Completed(reason) => {
                     return self.commit(Step::Completed(spoken, reason)).await;
                 }
                 Ended::Stopped => return self.commit(Step::Interrupted(Some(spoken))).await,
+                Ended::GivenUp(reason) => {
+                    self.signals.node.regained().await;
+                    self.commit(Step::GivenUp(spoken, reason)).await?;
+                    if self.released {
+                        return Ok(());
+                    }
+                }
                 Ended::Failed(failure) => {
                     if !self.retry(spoken, failure).await? {
                         return Ok(());
@@ -126,7 +193,6 @@ impl Driver {
                 }
             }
         }
-        Ok(())
     }
 
     /// Writes a failed attempt down and waits for the next one; false if there is none because the turn is closed.
@@ -135,11 +201,11 @@ impl Driver {
             run.id = %self.state.id, turn = self.state.head.turns, attempt = spoken.attempt,
             code = error.failure.code.as_str(), reason = %error.failure.message, "attempt failed"
         );
-        // Every attempt before this one failed by its provider too: its number counts the failures.
+        let failures = self.state.asked.failures + 1;
         let Some(wait) = self
             .config
             .retry
-            .wait_after(&error, spoken.attempt, rand::random())
+            .wait_after(&error, failures, rand::random())
         else {
             self.commit(Step::Failed(spoken, error.failure)).await?;
             return Ok(false);
@@ -153,68 +219,90 @@ impl Driver {
         .await?;
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => {
+            () = self.signals.stop.cancelled() => {
                 self.commit(Step::Interrupted(None)).await?;
                 Ok(false)
             }
+            () = self.signals.leave.cancelled() => Ok(true),
             () = tokio::time::sleep(wait) => Ok(true),
         }
     }
 
-    /// Writes a step, with the commands that wait, and shows its events.
+    /// Writes a step, with the commands that wait, and shows its events. As long as the database is away it is tried again: what
+    /// was heard is paid for. Whether the run is still ours is for the guard to say.
     async fn commit(&mut self, step: Step) -> Result<(), StoreError> {
         let at = clock::now();
-        let mut failures = 0;
+        let mut unsure = false;
         let committed = loop {
-            match self
+            // A process that is told to leave while it tries starts no turn either.
+            let leaving = self.signals.leave.is_cancelled();
+            let answer = self
                 .store
                 .commit(&self.fence, |commands| {
-                    plan(&self.state, &step, commands, at)
+                    plan(&self.state, &step, commands, leaving, at)
                 })
-                .await
-            {
+                .await;
+            self.signals.node.heard(&answer);
+            match answer {
                 Ok(committed) => break committed,
-                Err(StoreError::Database(error)) if failures < COMMIT_RETRIES => {
-                    failures += 1;
-                    tracing::warn!(run.id = %self.state.id, %error, failures, "a commit failed; trying again");
-                    tokio::time::sleep(COMMIT_WAIT * failures).await;
-                    if self.was_committed().await? {
-                        return Ok(());
-                    }
+                Err(error) if error.passes() => {
+                    tracing::warn!(run.id = %self.state.id, %error, cause = error.cause(), "a commit failed; trying again");
+                    unsure = true;
                 }
+                // The guard refuses what went through although nobody heard of it.
+                Err(StoreError::LeaseLost) if unsure => {}
                 Err(error) => return Err(error),
+            }
+            if self.was_committed().await? {
+                return Ok(());
             }
         };
         self.fence.expected_seq = committed.change.head.last_seq;
         if step.takes_commands() {
             self.fence.known_command = committed.last_command;
         }
+        self.released = committed.change.release;
+        if committed.change.message.is_some() {
+            self.suspicion = None;
+        }
         self.channel.publish(&committed.logged);
         self.state.advance(committed.change, &committed.commands);
         Ok(())
     }
 
-    /// Whether a commit whose answer was lost went through after all. If so, goes on from what the database says.
+    /// Whether a commit whose answer was lost went through after all: asks until the database answers. If so, goes on from what it
+    /// says.
     async fn was_committed(&mut self) -> Result<bool, StoreError> {
+        let mut wait = COMMIT_WAIT;
+        loop {
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(COMMIT_WAIT_MAX);
+            match self.look_up().await {
+                Err(error) if error.passes() => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn look_up(&mut self) -> Result<bool, StoreError> {
         let Fence {
             run,
             epoch,
             expected_seq,
             ..
         } = self.fence;
-        match self.store.stands_at(run, epoch).await {
-            Ok(Some(seq)) if seq == expected_seq => return Ok(false),
-            Ok(Some(seq)) => self.fence.expected_seq = seq,
-            Ok(None) => return Err(StoreError::LeaseLost),
-            // Still out of reach: the commit is tried again, and its guard refuses it if it went through.
-            Err(StoreError::Database(_)) => return Ok(false),
-            Err(error) => return Err(error),
+        match self.store.stands_at(run, epoch).await? {
+            Some(seq) if seq == expected_seq => return Ok(false),
+            Some(_) => {}
+            None => return Err(StoreError::LeaseLost),
         }
         let logged = self
             .store
             .events_after(run, expected_seq, u64::from(u32::MAX))
             .await?;
         let claimed = self.store.load(run).await?.ok_or(StoreError::LeaseLost)?;
+        self.released = claimed.owner != self.signals.node.id;
+        self.fence.expected_seq = claimed.head.last_seq;
         self.channel.publish(&logged);
         self.state = RunState::resumed(claimed, clock::now());
         Ok(true)

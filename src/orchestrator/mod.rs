@@ -11,7 +11,9 @@ mod attempt;
 mod clock;
 mod door;
 mod driver;
+mod node;
 mod plan;
+mod state;
 mod supervisor;
 
 use std::time::Duration;
@@ -32,6 +34,10 @@ pub struct Config {
     pub max_text_bytes: usize,
     /// When a failed provider request is repeated.
     pub retry: RetryPolicy,
+    /// How long this process counts as alive after it has said so, where others share its database.
+    pub node_lifetime: Duration,
+    /// How many owners a run may lose without finishing a turn before it is failed.
+    pub max_takeovers: u32,
     /// How long a stop waits for the run's task before it answers that it is still to come.
     pub stop_patience: Duration,
 }

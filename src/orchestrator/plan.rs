@@ -1,111 +1,28 @@
 //! What one step of a run writes: pure, a function of the run as its owner knows it, of what happened, and of the commands that
 //! wait. The transaction that writes it is `models`' part.
 
+use super::state::{RunState, Spoken};
 use crate::{
     conversation::{
-        AttemptError, Bot, BotUpdated, BotVersion, EndReason, Failure, Message, MessageKind,
-        MessageStatus, RestartReason, RunCompleted, RunEvent, RunFailed, RunId, RunStatus,
-        RunStopped, StopReason, Timestamp, Totals, TurnCompleted, TurnFailed, TurnInterrupted,
-        TurnRestarted, TurnStarted, Usage, end_after, speaker,
+        AttemptError, Bot, BotUpdated, EndReason, Failure, Message, MessageKind, MessageStatus,
+        RestartReason, RunCompleted, RunEvent, RunFailed, RunStatus, RunStopped, StopReason,
+        Timestamp, Totals, TurnCompleted, TurnFailed, TurnInterrupted, TurnRestarted, TurnStarted,
+        Usage, end_after, speaker,
     },
-    models::{Applied, AttemptRecord, Change, Claimed, Command, CommandKind, Head, Locked},
+    models::{Applied, AttemptRecord, Change, Command, CommandKind, Head, Locked},
 };
-
-/// A run as its owner knows it.
-#[derive(Debug, Clone)]
-pub(super) struct RunState {
-    pub(super) id: RunId,
-    pub(super) max_turns: u32,
-    /// The newest version of each bot.
-    pub(super) bots: Vec<Bot>,
-    /// The bot of the open turn, in the version that `turn.started` pinned.
-    pub(super) speaker: Option<Bot>,
-    /// When the open turn started.
-    pub(super) turn_started: Timestamp,
-    pub(super) transcript: Vec<Message>,
-    pub(super) head: Head,
-}
-
-impl RunState {
-    /// The run as the database has it. Each bot speaks in the newest version that is in force for the turn that is open or next.
-    pub(super) fn resumed(claimed: Claimed, now: Timestamp) -> Self {
-        let Claimed {
-            run,
-            head,
-            versions,
-            messages,
-            ..
-        } = claimed;
-        let mut state = Self {
-            id: run.id,
-            max_turns: run.max_turns,
-            bots: run.bots,
-            speaker: None,
-            turn_started: now,
-            transcript: messages,
-            head,
-        };
-        if state.head.open_seq.is_some() {
-            let (turn, next) = (
-                state.head.turns,
-                speaker(state.head.turns, state.bot_count()),
-            );
-            let in_force = |version: &&BotVersion| {
-                version.bot.index == next
-                    && version.effective_from_turn.is_some_and(|from| from <= turn)
-            };
-            state.speaker = versions
-                .iter()
-                .rfind(in_force)
-                .map(|version| version.bot.clone());
-        }
-        state
-    }
-
-    /// How many bots take part. 2 to 8.
-    pub(super) fn bot_count(&self) -> u32 {
-        u32::try_from(self.bots.len()).unwrap_or(u32::MAX)
-    }
-
-    /// The run after its change was committed.
-    pub(super) fn advance(&mut self, change: Change, commands: &[Command]) {
-        for command in commands {
-            if let CommandKind::UpdateBot { bot, .. } = &command.kind
-                && let Some(known) = self.bots.iter_mut().find(|known| known.index == bot.index)
-            {
-                known.clone_from(bot);
-            }
-        }
-        if change.message.is_some() {
-            self.speaker = None;
-        }
-        if self.speaker.is_none() && change.head.open_seq.is_some() {
-            let next = speaker(change.head.turns, self.bot_count());
-            self.speaker = self.bots.iter().find(|bot| bot.index == next).cloned();
-            self.turn_started = change.at;
-        }
-        self.transcript.extend(change.message);
-        self.head = change.head;
-    }
-}
-
-/// What an attempt came to, in numbers and words.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Spoken {
-    /// The number of the attempt within its turn, from 1.
-    pub(super) attempt: u32,
-    pub(super) text: String,
-    pub(super) refusal: Option<String>,
-    pub(super) usage: Usage,
-    pub(super) duration_ms: u64,
-    pub(super) first_delta_ms: Option<u64>,
-}
 
 /// What happened to the run.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     /// It was claimed and has no open turn.
     Begin,
+    /// It was claimed with an open turn, whose request was lost with the owner before.
+    Recovered,
+    /// An attempt was given up because its owner may not go on with it; another will follow, here or elsewhere.
+    GivenUp(Spoken, RestartReason),
+    /// Nothing happened, and the process is to end: the run is left to another one, its turn open.
+    Left,
     /// The provider said that it is done.
     Completed(Spoken, StopReason),
     /// A stop cut the attempt off, or came between two attempts (then there is no attempt to record).
@@ -125,7 +42,21 @@ pub(super) enum Step {
 impl Step {
     /// Whether commands are applied with it: only between turns, so that nothing durable stands between two deltas.
     pub(super) fn takes_commands(&self) -> bool {
-        !matches!(self, Self::Retry { .. })
+        matches!(
+            self,
+            Self::Begin
+                | Self::Completed(..)
+                | Self::Interrupted(_)
+                | Self::Failed(..)
+                | Self::Abort(_)
+        )
+    }
+}
+
+impl Step {
+    /// Whether a process that is to end may leave the run with it: nothing is being asked of a provider, nor about to be.
+    fn may_leave(&self) -> bool {
+        matches!(self, Self::GivenUp(..) | Self::Left)
     }
 }
 
@@ -137,8 +68,15 @@ struct Draft<'a> {
     change: Change,
 }
 
-/// What is to be written for `step` while `commands` wait.
-pub(super) fn plan(state: &RunState, step: &Step, commands: &[Command], at: Timestamp) -> Change {
+/// What is to be written for `step` while `commands` wait. `leaving`: the process is to end, so no turn is started and the run
+/// is left to another one.
+pub(super) fn plan(
+    state: &RunState,
+    step: &Step,
+    commands: &[Command],
+    leaving: bool,
+    at: Timestamp,
+) -> Change {
     let mut draft = Draft {
         state,
         at,
@@ -148,7 +86,7 @@ pub(super) fn plan(state: &RunState, step: &Step, commands: &[Command], at: Time
     let end = draft.close(step);
     let stop = step.takes_commands() && draft.apply(commands);
     match end {
-        _ if matches!(step, Step::Retry { .. }) => {}
+        _ if !step.takes_commands() => draft.change.release = leaving && step.may_leave(),
         Some(End::Failed(failure)) => {
             finish(&mut draft.change, RunStatus::Failed, None, Some(failure));
         }
@@ -157,6 +95,7 @@ pub(super) fn plan(state: &RunState, step: &Step, commands: &[Command], at: Time
         }
         Some(End::Stopped | End::Planned(_)) => draft.stop(),
         None if stop => draft.stop(),
+        None if leaving => draft.change.release = true,
         None => draft.start_turn(),
     }
     if draft.change.head.status.is_final() {
@@ -193,6 +132,7 @@ fn nothing(head: &Head, at: Timestamp) -> Change {
         message: None,
         attempt: None,
         applied: Vec::new(),
+        release: false,
     }
 }
 
@@ -250,12 +190,34 @@ impl Draft<'_> {
         let turn = self.change.head.turns;
         let Some(bot) = self.state.speaker.as_ref() else {
             return match step {
-                Step::Abort(failure) => Some(End::Failed(failure.clone())),
+                Step::Abort(failure) => {
+                    self.change.head.open_seq = None;
+                    Some(End::Failed(failure.clone()))
+                }
                 _ => None,
             };
         };
         match step {
-            Step::Begin => None,
+            Step::Begin | Step::Left => None,
+            Step::Recovered => {
+                // Nobody knows what was shown of it.
+                let lost = Spoken {
+                    attempt: self.state.asked.attempts + 1,
+                    ..Spoken::default()
+                };
+                self.record(bot, Some(&lost), AttemptRecord::CRASH);
+                self.restarted(bot, turn, &lost, RestartReason::Crash);
+                None
+            }
+            Step::GivenUp(spoken, reason) => {
+                let outcome = match reason {
+                    RestartReason::Drain => AttemptRecord::DRAIN,
+                    RestartReason::Crash | RestartReason::ProviderError => AttemptRecord::CRASH,
+                };
+                self.record(bot, Some(spoken), outcome);
+                self.restarted(bot, turn, spoken, *reason);
+                None
+            }
             Step::Completed(spoken, reason) => {
                 self.completed(bot, turn, spoken, *reason);
                 let turns = self.change.head.turns;
@@ -292,7 +254,10 @@ impl Draft<'_> {
             } => {
                 self.record(bot, Some(spoken), failure.code.as_str());
                 self.error(bot, turn, spoken, failure, Some(*wait_ms));
-                self.restarted(bot, turn, spoken);
+                // Only what was shown needs to be taken back.
+                if spoken.first_delta_ms.is_some() {
+                    self.restarted(bot, turn, spoken, RestartReason::ProviderError);
+                }
                 None
             }
             Step::Abort(failure) => {
@@ -357,16 +322,13 @@ impl Draft<'_> {
         }));
     }
 
-    /// Takes back what was shown, if anything was.
-    fn restarted(&mut self, bot: &Bot, turn: u32, spoken: &Spoken) {
-        if spoken.first_delta_ms.is_none() {
-            return;
-        }
+    /// Takes back what was shown.
+    fn restarted(&mut self, bot: &Bot, turn: u32, spoken: &Spoken, reason: RestartReason) {
         self.push(RunEvent::TurnRestarted(TurnRestarted {
             turn,
             bot_index: bot.index,
             attempt: spoken.attempt + 1,
-            reason: RestartReason::ProviderError,
+            reason,
             provider: bot.provider.clone(),
             model: bot.model.clone(),
             usage: spoken.usage,

@@ -141,6 +141,9 @@ pub(super) struct Retry {
 pub(super) struct Orchestrator {
     pub(super) max_live_runs: Limit<10_000>,
     pub(super) stop_patience_ms: Limit<5_000>,
+    pub(super) node_lifetime_ms: Limit<10_000>,
+    pub(super) drain_seconds: Limit<20>,
+    pub(super) max_takeovers: Limit<5>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

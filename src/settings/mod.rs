@@ -45,6 +45,12 @@ pub struct Settings {
     pub max_live_runs: usize,
     /// How long a stop waits for the run's task.
     pub stop_patience: Duration,
+    /// How long a process counts as alive after it has said so.
+    pub node_lifetime: Duration,
+    /// How long turns in progress may take to end at shutdown.
+    pub drain: Duration,
+    /// How many owners a run may lose within one turn before it is failed.
+    pub max_takeovers: u32,
     /// The most bytes of text of a turn.
     pub turn_text_bytes: usize,
     /// The most bytes of one event of a provider.

@@ -58,6 +58,19 @@ impl Problem {
         }))
     }
 
+    /// The process cannot do its work now; `failing` names the parts.
+    #[must_use]
+    pub fn not_ready(failing: &[&str]) -> Self {
+        let detail = format!("failing: {}", failing.join(", "));
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not-ready",
+            "Not ready",
+            detail,
+        )
+        .with_header(header::RETRY_AFTER, RETRY_AFTER)
+    }
+
     /// With the rules that the input breaks.
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<Violation>) -> Self {
@@ -227,6 +240,13 @@ impl From<RunError> for Problem {
                 .with_header(header::RETRY_AFTER, RETRY_AFTER)
                 .caused_by(cause)
             }
+            RunError::Leaving => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "shutting-down",
+                "Shutting down",
+                error.to_string(),
+            )
+            .with_header(header::RETRY_AFTER, RETRY_AFTER),
             RunError::Internal(cause) => {
                 Self::of_status(StatusCode::INTERNAL_SERVER_ERROR).caused_by(cause)
             }

@@ -14,7 +14,6 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::CancellationToken;
 
 use crate::conversation::RunError;
 
@@ -33,13 +32,13 @@ pub trait Blocks: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, RunError>> + Send;
 }
 
-/// The answer that streams these blocks until they end or `shutdown` is cancelled.
+/// The answer that streams these blocks until they end or `leave` is ready.
 pub fn response(
     blocks: impl Blocks,
     settings: StreamSettings,
-    shutdown: CancellationToken,
+    leave: impl Future<Output = ()> + Send + 'static,
 ) -> Response {
-    with_headers(Body::from_stream(body(blocks, settings, shutdown)))
+    with_headers(Body::from_stream(body(blocks, settings, leave)))
 }
 
 /// The answer to a browser when something passing is in the way: it would give up for good on an error status, and comes back
@@ -84,20 +83,20 @@ struct Sending<B> {
     /// What is still to be put before the first block.
     prefix: Option<String>,
     silence: std::pin::Pin<Box<Sleep>>,
-    shutdown: CancellationToken,
+    leave: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 fn body<B: Blocks>(
     blocks: B,
     settings: StreamSettings,
-    shutdown: CancellationToken,
+    leave: impl Future<Output = ()> + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {
     let sending = Sending {
         blocks,
         heartbeat: settings.heartbeat,
         prefix: Some(format!("retry: {}\n", settings.retry.as_millis())),
         silence: Box::pin(tokio::time::sleep(settings.heartbeat)),
-        shutdown,
+        leave: Box::pin(leave),
     };
     stream::unfold(sending, |mut sending| async {
         let bytes = sending.next().await?;
@@ -108,8 +107,8 @@ fn body<B: Blocks>(
 impl<B: Blocks> Sending<B> {
     async fn next(&mut self) -> Option<Bytes> {
         let bytes = tokio::select! {
+            // What is there is shown before the stream ends: the last events of a run that was left.
             biased;
-            () = self.shutdown.cancelled() => return None,
             next = self.blocks.next() => match next {
                 Ok(bytes) => self.prefixed(bytes?),
                 Err(error) => {
@@ -118,6 +117,7 @@ impl<B: Blocks> Sending<B> {
                     return None;
                 }
             },
+            () = &mut self.leave => return None,
             () = &mut self.silence => Bytes::from_static(b":\n"),
         };
         self.silence.as_mut().reset(Instant::now() + self.heartbeat);
@@ -163,7 +163,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn heartbeats_come_in_silence_and_never_in_traffic() {
         let (say, hear) = mpsc::unbounded_channel();
-        let mut body = std::pin::pin!(body(Channel(hear), SETTINGS, CancellationToken::new()));
+        let mut body = std::pin::pin!(body(Channel(hear), SETTINGS, std::future::pending()));
         let started = Instant::now();
         assert_eq!(&body.next().await.unwrap().unwrap()[..], b":\n");
         assert_eq!(started.elapsed().as_secs(), 4);
@@ -188,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn retry_rides_inside_the_first_block() {
         let (say, hear) = mpsc::unbounded_channel();
-        let mut body = std::pin::pin!(body(Channel(hear), SETTINGS, CancellationToken::new()));
+        let mut body = std::pin::pin!(body(Channel(hear), SETTINGS, std::future::pending()));
         say.send("event: a\ndata: 1\n\n").unwrap();
         assert_eq!(
             &body.next().await.unwrap().unwrap()[..],
@@ -204,8 +204,12 @@ mod tests {
     #[tokio::test]
     async fn a_shutdown_ends_the_stream() {
         let (_say, hear) = mpsc::unbounded_channel();
-        let shutdown = CancellationToken::new();
-        let mut body = std::pin::pin!(body(Channel(hear), SETTINGS, shutdown.clone()));
+        let shutdown = tokio_util::sync::CancellationToken::new();
+        let mut body = std::pin::pin!(body(
+            Channel(hear),
+            SETTINGS,
+            shutdown.clone().cancelled_owned()
+        ));
         shutdown.cancel();
         assert!(body.next().await.is_none());
     }

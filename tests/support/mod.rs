@@ -6,4 +6,4 @@ mod sse;
 
 pub(crate) use app::{Answer, TestApp, client, talk, within};
 pub(crate) use fold::Fold;
-pub(crate) use sse::{Event, SseClient};
+pub(crate) use sse::{Event, SseClient, SseDecoder};

@@ -5,4 +5,5 @@ pub mod bots;
 pub mod commands;
 pub mod events;
 pub mod messages;
+pub mod nodes;
 pub mod runs;

@@ -1,0 +1,22 @@
+//! Table `nodes`.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `nodes`.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "nodes")]
+#[expect(
+    missing_docs,
+    reason = "the columns are documented where the table is made: migration/src"
+)]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub expires: i64,
+}
+
+/// No relations are declared: rows are read by key.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,91 @@
+//! What is wrong with the database: whether it passes by itself.
+
+use sea_orm::{DbErr, RuntimeErr, SqlxError};
+
+use super::StoreError;
+
+impl StoreError {
+    /// Whether the same call can succeed later without anybody changing it: the database is away, busy, full or read-only for
+    /// now. False for what it will refuse for ever, such as a value or a statement.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Database(error) => passes(error),
+            Self::Unreadable { .. } | Self::LeaseLost => false,
+        }
+    }
+
+    /// What the database said, for the log.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        std::error::Error::source(self)
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+}
+
+fn passes(error: &DbErr) -> bool {
+    match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            match error.as_ref() {
+                SqlxError::Database(error) => error.code().is_none_or(|code| code_passes(&code)),
+                SqlxError::Io(_)
+                | SqlxError::Tls(_)
+                | SqlxError::Protocol(_)
+                | SqlxError::PoolTimedOut
+                | SqlxError::PoolClosed
+                | SqlxError::WorkerCrashed => true,
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+/// PostgreSQL has five characters (<https://www.postgresql.org/docs/current/errcodes-appendix.html>), of which the first two are
+/// the class; SQLite has numbers (<https://www.sqlite.org/rescode.html>), of which the low byte is.
+fn code_passes(code: &str) -> bool {
+    if code.len() == 5 {
+        // Data, constraints, syntax and rights, features, the transaction's use. 25006 is a server that is read-only for now.
+        let refused = [
+            "0A", "21", "22", "23", "25", "26", "28", "34", "3D", "3F", "42", "44",
+        ];
+        return code == "25006" || !refused.iter().any(|class| code.starts_with(class));
+    }
+    let Ok(code) = code.parse::<u32>() else {
+        return true;
+    };
+    // ERROR, INTERNAL, TOOBIG, CONSTRAINT, MISMATCH, MISUSE, RANGE, NOTADB
+    !matches!(code & 0xff, 1 | 2 | 18 | 19 | 20 | 21 | 25 | 26)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_stays() {
+        for passing in [
+            "57P01",
+            "40001",
+            "40P01",
+            "53100",
+            "53300",
+            "25006",
+            "55P03",
+            "57014",
+            "08006",
+            "5",
+            "13",
+            "8",
+            "10",
+            "1555_not_a_number",
+        ] {
+            assert!(code_passes(passing), "{passing}");
+        }
+        for staying in ["22021", "23505", "42P01", "1", "19", "1555", "2067"] {
+            assert!(!code_passes(staying), "{staying}");
+        }
+    }
+}

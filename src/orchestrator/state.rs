@@ -1,0 +1,105 @@
+//! A run as its owner knows it, and what an attempt came to.
+
+use crate::{
+    conversation::{Bot, BotVersion, Message, RunId, Timestamp, Usage, speaker},
+    models::{Asked, Change, Claimed, Command, CommandKind, Head},
+};
+
+/// A run as its owner knows it.
+#[derive(Debug, Clone)]
+pub(super) struct RunState {
+    pub(super) id: RunId,
+    pub(super) max_turns: u32,
+    /// The newest version of each bot.
+    pub(super) bots: Vec<Bot>,
+    /// The bot of the open turn, in the version that `turn.started` pinned.
+    pub(super) speaker: Option<Bot>,
+    /// When the open turn started.
+    pub(super) turn_started: Timestamp,
+    pub(super) transcript: Vec<Message>,
+    pub(super) head: Head,
+    /// What was asked of providers for the open turn.
+    pub(super) asked: Asked,
+}
+
+impl RunState {
+    /// The run as the database has it. Each bot speaks in the newest version that is in force for the turn that is open or next.
+    pub(super) fn resumed(claimed: Claimed, now: Timestamp) -> Self {
+        let Claimed {
+            run,
+            head,
+            versions,
+            messages,
+            asked,
+            ..
+        } = claimed;
+        let mut state = Self {
+            id: run.id,
+            max_turns: run.max_turns,
+            bots: run.bots,
+            speaker: None,
+            turn_started: now,
+            transcript: messages,
+            head,
+            asked,
+        };
+        if state.head.open_seq.is_some() {
+            let (turn, next) = (
+                state.head.turns,
+                speaker(state.head.turns, state.bot_count()),
+            );
+            let in_force = |version: &&BotVersion| {
+                version.bot.index == next
+                    && version.effective_from_turn.is_some_and(|from| from <= turn)
+            };
+            state.speaker = versions
+                .iter()
+                .rfind(in_force)
+                .map(|version| version.bot.clone());
+        }
+        state
+    }
+
+    /// How many bots take part. 2 to 8.
+    pub(super) fn bot_count(&self) -> u32 {
+        u32::try_from(self.bots.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The run after its change was committed.
+    pub(super) fn advance(&mut self, change: Change, commands: &[Command]) {
+        for command in commands {
+            if let CommandKind::UpdateBot { bot, .. } = &command.kind
+                && let Some(known) = self.bots.iter_mut().find(|known| known.index == bot.index)
+            {
+                known.clone_from(bot);
+            }
+        }
+        if let Some(attempt) = &change.attempt {
+            self.asked.attempts = attempt.attempt;
+            self.asked.failures += u32::from(!attempt.was_given_up());
+        }
+        if change.message.is_some() {
+            self.speaker = None;
+            self.asked = Asked::default();
+        }
+        if self.speaker.is_none() && change.head.open_seq.is_some() {
+            let next = speaker(change.head.turns, self.bot_count());
+            self.speaker = self.bots.iter().find(|bot| bot.index == next).cloned();
+            self.turn_started = change.at;
+        }
+        self.transcript.extend(change.message);
+        self.head = change.head;
+    }
+}
+
+/// What an attempt came to, in numbers and words.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Spoken {
+    /// The number of the attempt within its turn, from 1.
+    pub(super) attempt: u32,
+    pub(super) text: String,
+    pub(super) refusal: Option<String>,
+    pub(super) usage: Usage,
+    pub(super) duration_ms: u64,
+    pub(super) first_delta_ms: Option<u64>,
+}

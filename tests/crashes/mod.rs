@@ -1,0 +1,239 @@
+//! Killed processes: nothing is lost, nothing is doubled, no turn that was finished is asked for again.
+
+mod books;
+mod database;
+mod node;
+
+use std::{sync::Arc, time::Duration};
+
+use parley::simulator::{Script, Simulator};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use self::{
+    books::{Watched, check, watch},
+    database::Database,
+    node::Node,
+};
+use crate::support::{client, talk, within};
+
+/// Turns are short next to the time between two kills, so that each run gets on; how often one may lose its owner is no matter here.
+const SETTINGS: &str = "{ node_lifetime_ms: 1000, max_takeovers: 100000, drain_seconds: 10 }";
+
+/// How many kills: a few dozen in the suite, hundreds by hand.
+fn kills() -> u32 {
+    number("PARLEY_TEST_KILLS").unwrap_or(15)
+}
+
+fn seed() -> u64 {
+    let seed = number("PARLEY_TEST_SEED").unwrap_or_else(rand::random);
+    println!("PARLEY_TEST_SEED={seed}");
+    seed
+}
+
+/// How long to try is for whoever runs the test to say.
+fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+async fn simulator(pace: f64) -> Simulator {
+    Simulator::start(([127, 0, 0, 1], 0).into(), Script::dialogue(pace))
+        .await
+        .unwrap()
+}
+
+fn file(folder: &tempfile::TempDir) -> String {
+    format!(
+        "sqlite://{}/parley.sqlite?mode=rwc",
+        folder.path().display()
+    )
+}
+
+/// Starts a run on some node that is up, however often that has to be tried.
+async fn start_run(bases: &[String], turns: u32) -> String {
+    let client = client();
+    let started = async {
+        for base in bases.iter().cycle() {
+            let order = client
+                .post(format!("{base}/api/run"))
+                .header("content-type", "application/json")
+                .body(talk(turns).to_string());
+            if let Ok(answer) = order.send().await
+                && answer.status() == 201
+                && let Ok(body) = answer.text().await
+            {
+                let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+                return body["run_id"].as_str().unwrap().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        unreachable!()
+    };
+    within("a run to be accepted", started).await
+}
+
+/// Kills nodes in turn at random moments while runs start, stream and are changed; then looks into the books.
+async fn kill_over_and_over(mut nodes: Vec<Node>, simulator: Simulator) {
+    let mut random = StdRng::seed_from_u64(seed());
+    for node in &mut nodes {
+        node.start().await;
+    }
+    let bases: Arc<[String]> = nodes.iter().map(|node| node.base.clone()).collect();
+    let mut watched: Vec<Watched> = Vec::new();
+    for kill in 0..kills() {
+        for _ in 0..3 {
+            let id = start_run(&bases, 4).await;
+            watched.push(watch(id, Arc::clone(&bases), random.random()));
+        }
+        let victim = kill as usize % nodes.len();
+        tokio::time::sleep(Duration::from_millis(random.random_range(20..900))).await;
+        nodes[victim].kill();
+        // Sometimes the others have to notice that it is gone; sometimes it is back at once.
+        let pause = if random.random() { 0 } else { 1200 };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        nodes[victim].start().await;
+    }
+    check(watched, &bases[0], &simulator).await;
+    for node in nodes {
+        let log = node.log();
+        assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
+    }
+    simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_database_outlives_its_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let simulator = simulator(0.1).await;
+    let base = format!("http://{}", simulator.address());
+    let node = Node::new(folder.path(), &file(&folder), &base, SETTINGS);
+    kill_over_and_over(vec![node], simulator).await;
+}
+
+/// The next process goes on at once, and neither a reader nor a run notices more than a pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_cuts_no_turn_that_ends_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let simulator = simulator(0.2).await;
+    let base = format!("http://{}", simulator.address());
+    let mut node = Node::new(folder.path(), &file(&folder), &base, SETTINGS);
+    node.start().await;
+    let bases: Arc<[String]> = Arc::new([node.base.clone()]);
+    let mut watched = Vec::new();
+    for seed in 0..20 {
+        watched.push(watch(start_run(&bases, 5).await, Arc::clone(&bases), seed));
+    }
+    within(
+        "all to speak",
+        simulator.wait_for(|activity| activity.open >= 20),
+    )
+    .await;
+    for _ in 0..2 {
+        node.signal("TERM");
+        let status = node.ended().await;
+        assert!(status.success(), "{status}\n{}", node.log());
+        node.start().await;
+    }
+    let restarts = check(watched, &bases[0], &simulator).await;
+    assert_eq!(restarts, 0, "a turn was cut\n{}", node.log());
+    simulator.stop().await;
+}
+
+/// A node on a file with one run of two turns, whose first answer never begins.
+async fn silent() -> (tempfile::TempDir, Simulator, Node, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let simulator = simulator(0.2).await;
+    simulator.enqueue(Script::silent());
+    let base = format!("http://{}", simulator.address());
+    let settings = "{ drain_seconds: 1 }";
+    let mut node = Node::new(folder.path(), &file(&folder), &base, settings);
+    node.start().await;
+    let id = start_run(std::slice::from_ref(&node.base), 2).await;
+    within(
+        "the silence",
+        simulator.wait_for(|activity| activity.open == 1),
+    )
+    .await;
+    (folder, simulator, node, id)
+}
+
+/// What does not end in time is cut, said so, and spoken again by the next process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_takes_too_long_is_cut_and_spoken_again() {
+    let (_folder, simulator, mut node, id) = silent().await;
+    let bases: Arc<[String]> = Arc::new([node.base.clone()]);
+    let watched = vec![watch(id, Arc::clone(&bases), 0)];
+    node.signal("TERM");
+    assert!(node.ended().await.success(), "{}", node.log());
+    node.start().await;
+    let restarts = check(watched, &bases[0], &simulator).await;
+    assert_eq!(restarts, 1, "{}", node.log());
+    simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once_and_loses_nothing() {
+    let (_folder, simulator, mut node, id) = silent().await;
+    let bases: Arc<[String]> = Arc::new([node.base.clone()]);
+    let watched = vec![watch(id, Arc::clone(&bases), 0)];
+    node.signal("TERM");
+    node.signal("INT");
+    node.ended().await;
+    node.start().await;
+    assert_eq!(check(watched, &bases[0], &simulator).await, 1);
+    simulator.stop().await;
+}
+
+/// Two nodes on a database that they share.
+fn pair(database: &Database, simulator: &Simulator) -> (tempfile::TempDir, Vec<Node>) {
+    let folder = tempfile::tempdir().unwrap();
+    let base = format!("http://{}", simulator.address());
+    let node = || Node::new(folder.path(), &database.uri, &base, SETTINGS);
+    let nodes = vec![node(), node()];
+    (folder, nodes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_goes_on_with_the_runs_of_one_that_was_killed() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let simulator = simulator(0.1).await;
+    let (_folder, nodes) = pair(&database, &simulator);
+    kill_over_and_over(nodes, simulator).await;
+    database.remove().await;
+}
+
+/// A node that was frozen past its lifetime finds its runs gone, and neither shows nor writes anything of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_node_that_wakes_does_no_harm() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let simulator = simulator(0.3).await;
+    let (_folder, mut nodes) = pair(&database, &simulator);
+    for node in &mut nodes {
+        node.start().await;
+    }
+    let bases: Arc<[String]> = nodes.iter().map(|node| node.base.clone()).collect();
+    let mut watched = Vec::new();
+    for seed in 0..10 {
+        watched.push(watch(start_run(&bases, 4).await, Arc::clone(&bases), seed));
+    }
+    for node in &nodes {
+        within(
+            "somebody to speak",
+            simulator.wait_for(|activity| activity.open >= 1),
+        )
+        .await;
+        node.signal("STOP");
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        node.signal("CONT");
+    }
+    check(watched, &bases[0], &simulator).await;
+    for node in nodes {
+        let log = node.log();
+        assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
+    }
+    simulator.stop().await;
+    database.remove().await;
+}

@@ -38,7 +38,9 @@
 //! 7. A failed attempt leaves `error` (and takes its text back, if it was shown), waits, and is made again.
 //! 8. A stop closes the provider's stream, then commits, then is answered.
 //! 9. `GET /api/stream/{run_id}`: a reader pulls from its cursor, from the database first and then live, and waits on the head.
-//! 10. The final event ends the run and every stream; nothing of it is left in memory.
+//! 10. If the process dies, another one (or its next start) claims the run, restarts the open turn, and goes on; if it is told to
+//!     end, the turn in progress gets its time, and the run is given up in the transaction that closes it.
+//! 11. The final event ends the run and every stream; nothing of it is left in memory.
 
 pub mod app;
 pub mod controllers;

@@ -3,7 +3,8 @@
 //! **Invariant:** everything that changes a run while it runs is done by its one task, one thing after the other; whatever comes
 //! from outside is a command in the database, which that task applies between turns. The request to a provider goes out after
 //! the commit of `turn.started`; a stop closes the provider's stream before it commits. A run's task leaves nothing behind: no
-//! task, no connection, no entry in a map.
+//! task, no connection, no entry in a map. A process acts for a run only while it holds the run's lease: the database refuses its
+//! writes after that, and its own deadline (`node`) keeps it from showing text.
 //!
 //! **May import:** conversation, providers, `event_log`, models.
 

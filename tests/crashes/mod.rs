@@ -2,6 +2,7 @@
 
 mod books;
 mod database;
+mod endings;
 mod node;
 
 use std::{sync::Arc, time::Duration};
@@ -216,10 +217,10 @@ async fn a_frozen_node_that_wakes_does_no_harm() {
     }
     let bases: Arc<[String]> = nodes.iter().map(|node| node.base.clone()).collect();
     let mut watched = Vec::new();
-    for seed in 0..10 {
-        watched.push(watch(start_run(&bases, 4).await, Arc::clone(&bases), seed));
-    }
     for node in &nodes {
+        for seed in 0..10 {
+            watched.push(watch(start_run(&bases, 4).await, Arc::clone(&bases), seed));
+        }
         within(
             "somebody to speak",
             simulator.wait_for(|activity| activity.open >= 1),

@@ -59,6 +59,14 @@ settings:
         }
     }
 
+    /// Changes a word of its configuration for the next start.
+    pub(super) fn reconfigure(&self, from: &str, to: &str) {
+        let path = self.folder.join("test.yaml");
+        let yaml = fs::read_to_string(&path).unwrap();
+        assert!(yaml.contains(from), "{yaml}");
+        fs::write(path, yaml.replace(from, to)).unwrap();
+    }
+
     /// Starts the program and waits until it answers.
     pub(super) async fn start(&mut self) {
         let log = fs::File::options()

@@ -1,7 +1,6 @@
 //! Killed processes: nothing is lost, nothing is doubled, no turn that was finished is asked for again.
 
 mod books;
-mod database;
 mod endings;
 mod node;
 
@@ -12,10 +11,9 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use self::{
     books::{Watched, check, watch},
-    database::Database,
     node::Node,
 };
-use crate::support::{client, talk, within};
+use crate::support::{Database, client, talk, within};
 
 /// Turns are short next to the time between two kills, so that each run gets on; how often one may lose its owner is no matter here.
 const SETTINGS: &str = "{ node_lifetime_ms: 1000, max_takeovers: 100000, drain_seconds: 10 }";

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Event, Fold, SseClient};
+use super::{Database, Event, Fold, SseClient};
 
 /// No single wait may take longer: what is waited for comes by an event, or the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,6 +48,7 @@ pub(crate) struct TestApp {
     client: reqwest::Client,
     shutdown: CancellationToken,
     server: JoinHandle<()>,
+    database: Option<Database>,
     closed: bool,
 }
 
@@ -111,6 +112,8 @@ impl TestApp {
         merge(&mut all, &settings);
         let mut config = Config::from_folder(&Environment::Test, Path::new("config")).unwrap();
         config.settings = Some(all);
+        let database = Database::of_this_run().await;
+        config.database.uri.clone_from(&database.uri);
         let booted = App::boot(StartMode::ServerOnly, &Environment::Test, config)
             .await
             .unwrap();
@@ -132,6 +135,7 @@ impl TestApp {
             client,
             shutdown,
             server,
+            database: Some(database),
             closed: false,
         }
     }
@@ -246,6 +250,9 @@ impl TestApp {
         })
         .await;
         parts.shut_down().await;
+        if let Some(database) = self.database.take() {
+            database.remove().await;
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the tests stand on: the real application on a port of its own, and clients that speak to it over real sockets.
 
 mod app;
+mod database;
 mod fold;
 mod sse;
 
 pub(crate) use app::{Answer, TestApp, client, talk, within};
+pub(crate) use database::Database;
 pub(crate) use fold::Fold;
 pub(crate) use sse::{Event, SseClient, SseDecoder};

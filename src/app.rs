@@ -24,6 +24,7 @@ use loco_rs::{
 };
 use migration::Migrator;
 
+pub use boot::reason;
 pub use parts::Parts;
 pub use serve::{ServeOptions, serve};
 
@@ -70,7 +71,7 @@ impl Hooks for App {
 
     async fn before_run(ctx: &AppContext) -> Result<()> {
         let parts = Parts::start(ctx).await?;
-        parts::warn(ctx)?;
+        parts::warn(ctx).await?;
         parts.install(ctx);
         Ok(())
     }

@@ -6,6 +6,7 @@ use loco_rs::{
     Error, Result, app::AppContext, config::Config, environment::Environment as LocoEnvironment,
     logger,
 };
+use migration::{Migrator, MigratorTrait as _};
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _
 
 use super::App;
 use crate::{
-    models::{PoolOptions, connect},
-    settings::{Environment, ServerOverrides, Settings},
+    models::{
+        PoolOptions, PostgresOptions, SchemaError, StoreError, check_schema, connect, explain,
+    },
+    settings::{self, Environment, ServerOverrides, Settings},
 };
 
 /// Stands in the `settings:` block of a configuration that the command line has loaded: the process's environment counts there.
@@ -26,7 +29,7 @@ const MARK: &str = "(environment)";
 pub(super) fn load_config(environment: &LocoEnvironment) -> Result<Config> {
     let mut config = environment.load()?;
     let env = Environment::from_process().map_err(Error::wrap)?;
-    let settings = settings(&config, &env, environment)?;
+    let settings = typed(&config, &env, environment)?;
     let ServerOverrides {
         port,
         binding,
@@ -37,7 +40,12 @@ pub(super) fn load_config(environment: &LocoEnvironment) -> Result<Config> {
     config.server.port = port.map_or(config.server.port, i32::from);
     config.server.binding = binding.unwrap_or(config.server.binding);
     config.server.host = host.unwrap_or(config.server.host);
-    config.database.uri = database_url.unwrap_or(config.database.uri);
+    let (place, address) = match &database_url {
+        Some(address) => ("DATABASE_URL", address),
+        None => ("database.uri of the configuration", &config.database.uri),
+    };
+    config.database.uri = settings::database_url(address)
+        .map_err(|reason| Error::string(&format!("{place} {reason}")))?;
     if let Some(level) = log_level {
         config.logger.level = serde_json::from_value(Value::from(level))?;
     }
@@ -48,7 +56,7 @@ pub(super) fn load_config(environment: &LocoEnvironment) -> Result<Config> {
     Ok(config)
 }
 
-fn settings(config: &Config, env: &Environment, environment: &LocoEnvironment) -> Result<Settings> {
+fn typed(config: &Config, env: &Environment, environment: &LocoEnvironment) -> Result<Settings> {
     let mut yaml = config.settings.clone();
     if let Some(Value::Object(members)) = &mut yaml {
         members.remove(MARK);
@@ -70,17 +78,53 @@ pub(super) async fn prepare(mut ctx: AppContext) -> Result<AppContext> {
     } else {
         Environment::default()
     };
-    ctx.shared_store
-        .insert(Arc::new(settings(&ctx.config, &env, &ctx.environment)?));
+    let settings = Arc::new(typed(&ctx.config, &env, &ctx.environment)?);
+    ctx.shared_store.insert(Arc::clone(&settings));
     let database = &ctx.config.database;
+    let told = settings.database.clone();
     let options = PoolOptions {
         uri: database.uri.clone(),
+        min_connections: database.min_connections,
         max_connections: database.max_connections,
-        timeout: Duration::from_millis(database.connect_timeout),
+        timeout: Duration::from_millis(
+            database.acquire_timeout.unwrap_or(database.connect_timeout),
+        ),
+        postgres: PostgresOptions {
+            statement_timeout: told.statement_timeout,
+            lock_timeout: told.lock_timeout,
+            idle_in_transaction_timeout: told.idle_in_transaction_timeout,
+            synchronous_commit: told.synchronous_commit,
+        },
     };
     // In place of Loco's pool, whose connections are retired after a time: a memory database would be gone with them.
-    ctx.db = connect(&options).await.map_err(Error::wrap)?;
+    ctx.db = connect(&options).await.map_err(explained)?;
+    let known: Vec<String> = Migrator::migrations()
+        .iter()
+        .map(|migration| migration.name().to_owned())
+        .collect();
+    check_schema(&ctx.db, &known)
+        .await
+        .map_err(|error| match error {
+            SchemaError::Store(error) => explained(error),
+            error => Error::string(&error.to_string()),
+        })?;
     Ok(ctx)
+}
+
+/// What a command that could not be carried out says.
+#[must_use]
+pub fn reason(error: &Error) -> String {
+    match error {
+        Error::DB(error) => explain(error),
+        error => error.to_string(),
+    }
+}
+
+fn explained(error: StoreError) -> Error {
+    match error {
+        StoreError::Database(error) => Error::string(&explain(&error)),
+        error => Error::wrap(error),
+    }
 }
 
 /// Logs go to standard error: standard output belongs to what tasks print.

@@ -17,7 +17,7 @@ use crate::{
     event_log::EventLog,
     identity::{Authenticator, BasicCredential, RateLimiter},
     middleware::{AllowedOrigins, Guards, stack},
-    models::{DrivingLock, Store, is_memory},
+    models::{DrivingLock, Store, is_memory, unsynced},
     orchestrator::{self, Runs, Supervisor},
     providers::{self, Kind, ProviderConfig, Registry},
     settings::{self, Settings},
@@ -28,6 +28,9 @@ use crate::{
 
 /// How long tasks may take to end once their streams are closed.
 const TASKS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much longer than the database gives a statement up we wait for it to say so.
+const SPARE: Duration = Duration::from_secs(1);
 
 /// What lives while runs are driven.
 #[derive(Clone)]
@@ -59,7 +62,7 @@ impl Parts {
             .map_err(Error::wrap)?;
         migrated(ctx).await?;
         let simulator = simulator(&settings).await?;
-        let store = Store::new(ctx.db.clone());
+        let store = Store::new(ctx.db.clone(), settings.database.statement_timeout + SPARE);
         let log = EventLog::new(store.clone());
         let registry =
             Registry::new(provider_config(&settings, simulator.as_deref())).map_err(Error::wrap)?;
@@ -186,8 +189,8 @@ async fn migrated(ctx: &AppContext) -> Result<()> {
 /// Says at boot what an operator must not find out later.
 ///
 /// # Errors
-/// When the settings were not read.
-pub(super) fn warn(ctx: &AppContext) -> Result<()> {
+/// When the settings were not read, or the database fails.
+pub(super) async fn warn(ctx: &AppContext) -> Result<()> {
     let settings = settings_of(ctx)?;
     if settings.dev_mode {
         tracing::warn!(
@@ -202,6 +205,11 @@ pub(super) fn warn(ctx: &AppContext) -> Result<()> {
     if is_memory(&ctx.config.database.uri) {
         tracing::warn!(
             "the database is in memory: all runs are forgotten when this process ends; set DATABASE_URL to keep them"
+        );
+    }
+    for (setting, value) in unsynced(&ctx.db).await.map_err(Error::wrap)? {
+        tracing::warn!(
+            "the database runs with {setting} = {value}: after a power cut it may have forgotten what was answered with success"
         );
     }
     Ok(())

@@ -2,9 +2,24 @@
 
 use loco_rs::cli;
 use migration::Migrator;
-use parley::{app::App, tasks::hash_password};
+use parley::{
+    app::{self, App},
+    tasks::hash_password,
+};
+use std::process::ExitCode;
 
-fn main() -> loco_rs::Result<()> {
+#[expect(clippy::print_stderr, reason = "the command line's last word")]
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {}", app::reason(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> loco_rs::Result<()> {
     // Before any configuration is read: it is what makes one.
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [task, name, ..] = args.as_slice()

@@ -51,6 +51,11 @@ pub enum RunError {
     /// The database cannot be reached now; the same request may succeed later.
     #[error("the database cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A stop was done here, but the database could not be told yet.
+    #[error(
+        "the provider's stream is closed, but the stop is not recorded yet: the database cannot be reached"
+    )]
+    StopNotRecorded(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A fault of ours.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),

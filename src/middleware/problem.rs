@@ -68,7 +68,12 @@ fn log(response: &Response, started: Instant) {
             let _ = write!(chain, ": {deeper}");
             source = Error::source(deeper);
         }
-        tracing::error!(status, duration_ms, cause = chain, "request failed");
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            // It passes by itself, and the client was told to come back.
+            tracing::warn!(status, duration_ms, cause = chain, "request put off");
+        } else {
+            tracing::error!(status, duration_ms, cause = chain, "request failed");
+        }
     } else {
         tracing::debug!(status, duration_ms, "request answered");
     }

@@ -2,8 +2,7 @@
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, TransactionTrait,
-    UpdateMany,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, UpdateMany,
     sea_query::{Expr, ExprTrait},
 };
 
@@ -11,6 +10,7 @@ use super::{
     _entities::{attempts, messages, runs},
     Store, StoreError,
     commands::{self, Applied, Command},
+    db::Transaction,
     events::{self, LoggedEvent},
     rows::{db_u32, db_u64, json, read_u64},
 };
@@ -178,7 +178,7 @@ impl Store {
 
 /// Writes all but the run's row, whose lock the transaction holds already.
 pub(super) async fn write(
-    txn: &DatabaseTransaction,
+    txn: &Transaction,
     run: RunId,
     after_seq: u64,
     change: &Change,

@@ -2,7 +2,6 @@
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
-    TransactionTrait,
 };
 
 use super::{
@@ -13,6 +12,7 @@ use super::{
     },
     Store, StoreError,
     changes::{self, Change, Head},
+    db::Transaction,
     events::LoggedEvent,
     rows::{db_u32, db_u64, json, read_json, read_u64, unreadable},
     runs::newest_bots,
@@ -152,7 +152,7 @@ impl Locked {
 }
 
 async fn write(
-    txn: &sea_orm::DatabaseTransaction,
+    txn: &Transaction,
     run: RunId,
     id: u64,
     at: Timestamp,

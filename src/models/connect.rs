@@ -2,19 +2,47 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, SqlxError,
+    Statement, sqlx::Connection as _,
+};
 
 use super::StoreError;
+
+/// A connection that has just been used is handed out again without a question; one that was idle for longer is asked first,
+/// so that the end of a server is not noticed by whoever comes next.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a connection that comes back may take to say that it is whole.
+const RETURN: Duration = Duration::from_secs(5);
 
 /// How many connections the pool holds, and how long its callers wait.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
     /// The database's address.
     pub uri: String,
-    /// The most connections. Not for memory: there is exactly one.
+    /// The connections that are kept open. Not for memory: there is exactly one.
+    pub min_connections: u32,
+    /// The most connections. Not for memory.
     pub max_connections: u32,
     /// How long opening a connection, or waiting for a free one, may take.
     pub timeout: Duration,
+    /// What goes for connections to PostgreSQL.
+    pub postgres: PostgresOptions,
+}
+
+/// What each connection to PostgreSQL is told
+/// (<https://www.postgresql.org/docs/current/runtime-config-client.html>).
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// The server gives a statement up after this.
+    pub statement_timeout: Duration,
+    /// A statement that waits so long for another's lock is given up: a frozen process must not block a takeover.
+    pub lock_timeout: Duration,
+    /// A transaction whose process says nothing for so long is rolled back, and its locks with it.
+    pub idle_in_transaction_timeout: Duration,
+    /// When a commit is answered: `on` once it is on disk.
+    pub synchronous_commit: String,
 }
 
 /// Whether the address names SQLite's memory, which is gone with the process.
@@ -38,6 +66,7 @@ pub async fn connect(options: &PoolOptions) -> Result<DatabaseConnection, StoreE
         .sqlx_logging(false)
         .connect_timeout(options.timeout)
         .acquire_timeout(options.timeout)
+        .min_connections(options.min_connections)
         .max_connections(options.max_connections);
     if is_memory(&options.uri) {
         connect
@@ -54,6 +83,61 @@ pub async fn connect(options: &PoolOptions) -> Result<DatabaseConnection, StoreE
                 .pragma("foreign_keys", "ON")
                 .busy_timeout(Duration::from_secs(5))
         });
+    } else {
+        postgres(&mut connect, options.postgres.clone());
     }
     Ok(Database::connect(connect).await?)
+}
+
+fn postgres(connect: &mut ConnectOptions, told: PostgresOptions) {
+    connect
+        .test_before_acquire(false)
+        .test_before_acquire_if_idle_for(FRESH)
+        .map_sqlx_postgres_opts(move |postgres| {
+            let millis = |wait: Duration| wait.as_millis().to_string();
+            postgres.application_name("parley").options([
+                ("statement_timeout", millis(told.statement_timeout)),
+                ("lock_timeout", millis(told.lock_timeout)),
+                (
+                    "idle_in_transaction_session_timeout",
+                    millis(told.idle_in_transaction_timeout),
+                ),
+                ("synchronous_commit", told.synchronous_commit.clone()),
+            ])
+        })
+        .map_sqlx_postgres_pool_opts(|pool| {
+            // The pool asks every connection that comes back whether it is whole, and would wait for ever for one whose server
+            // is frozen: after a few of those there would be no place left. So they are asked here, with an end.
+            pool.after_release(|connection, _| {
+                Box::pin(async move {
+                    match tokio::time::timeout(RETURN, connection.ping()).await {
+                        Ok(whole) => whole.map(|()| true),
+                        Err(_) => Err(SqlxError::PoolTimedOut),
+                    }
+                })
+            })
+        });
+}
+
+/// What an operator has set so that a commit may be lost at a power cut: the setting and its value.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unsynced(db: &DatabaseConnection) -> Result<Vec<(&'static str, String)>, StoreError> {
+    let mut found = Vec::new();
+    if db.get_database_backend() != DbBackend::Postgres {
+        return Ok(found);
+    }
+    for setting in ["synchronous_commit", "fsync", "full_page_writes"] {
+        let query = Statement::from_string(DbBackend::Postgres, format!("SHOW {setting}"));
+        let row = db.query_one_raw(query).await?;
+        let value: String = row
+            .map(|row| row.try_get_by_index(0))
+            .transpose()?
+            .unwrap_or_default();
+        if value == "off" {
+            found.push((setting, value));
+        }
+    }
+    Ok(found)
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    TransactionTrait, UpdateMany,
+    ColumnTrait, Condition, ConnectionTrait as _, DbBackend, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, UpdateMany,
     sea_query::{Expr, ExprTrait, OnConflict, Query, SimpleExpr},
 };
 
@@ -72,7 +72,7 @@ impl Store {
                     .update_column(nodes::Column::Expires)
                     .to_owned(),
             );
-        sea_orm::ConnectionTrait::execute(&self.db, &insert).await?;
+        self.db.execute(&insert).await?;
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl Store {
     ) -> Result<Option<Claimed>, StoreError> {
         let free = take(id, node).filter(runs::Column::LeaseOwner.eq(""));
         if free.exec(&self.db).await?.rows_affected == 1 {
-            return self.load(id).await;
+            return self.load_owned(id, node).await;
         }
         let Some(lost) = self.is_lost(node, takeover) else {
             return Ok(None);
@@ -137,7 +137,8 @@ impl Store {
         if taken.exec(&self.db).await?.rows_affected == 0 {
             return Ok(None);
         }
-        Ok(self.load(id).await?.map(Claimed::after_a_crash))
+        let claimed = self.load_owned(id, node).await?;
+        Ok(claimed.map(Claimed::after_a_crash))
     }
 
     /// Takes a run again whose task broke down in this process: the same as a takeover. `None` if the run is not that node's.
@@ -154,7 +155,7 @@ impl Store {
         if taken.exec(&self.db).await?.rows_affected == 0 {
             return Ok(None);
         }
-        Ok(self.load(id).await?.map(Claimed::after_a_crash))
+        self.owned(id, node).await
     }
 
     /// A run, if that node owns it; whoever drove it there broke down.
@@ -162,16 +163,15 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn owned(&self, id: RunId, node: &str) -> Result<Option<Claimed>, StoreError> {
-        let owner: Option<Option<String>> = runs::Entity::find_by_id(id.as_uuid())
-            .select_only()
-            .column(runs::Column::LeaseOwner)
-            .into_tuple()
-            .one(&self.db)
-            .await?;
-        if owner.flatten().as_deref() != Some(node) {
-            return Ok(None);
-        }
-        Ok(self.load(id).await?.map(Claimed::after_a_crash))
+        let claimed = self.load_owned(id, node).await?;
+        Ok(claimed.map(Claimed::after_a_crash))
+    }
+
+    /// What the owner of a run needs to know, if that is the node: a process that was frozen after its claim may find another owner
+    /// there, whose epoch is not for it to use.
+    async fn load_owned(&self, id: RunId, node: &str) -> Result<Option<Claimed>, StoreError> {
+        let claimed = self.load(id).await?;
+        Ok(claimed.filter(|claimed| claimed.owner == node))
     }
 
     /// Runs that want an owner, oldest first.
@@ -206,6 +206,21 @@ impl Store {
             })
         });
         wanting.collect()
+    }
+
+    /// The node's runs.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn runs_of(&self, node: &str) -> Result<Vec<RunId>, StoreError> {
+        let ids: Vec<uuid::Uuid> = runs::Entity::find()
+            .select_only()
+            .column(runs::Column::Id)
+            .filter(runs::Column::LeaseOwner.eq(node))
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(ids.into_iter().map(RunId::from_uuid).collect())
     }
 
     /// The node's runs for which a command waits.

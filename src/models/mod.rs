@@ -10,36 +10,46 @@ pub mod _entities;
 mod changes;
 mod commands;
 mod connect;
+mod db;
 mod driving_lock;
 mod events;
 mod leases;
 mod rows;
 mod runs;
+mod schema;
 mod trouble;
 
-use sea_orm::{DatabaseConnection, DbErr};
+use std::time::Duration;
+
+use sea_orm::{DatabaseConnection, DbBackend, DbErr};
 
 pub use changes::{AttemptRecord, Change, Committed, Fence, Head};
 pub use commands::{Applied, Command, CommandKind, Locked, Order};
-pub use connect::{PoolOptions, connect, is_memory};
+pub use connect::{PoolOptions, PostgresOptions, connect, is_memory, unsynced};
 pub use driving_lock::DrivingLock;
 pub use events::LoggedEvent;
 pub use leases::{Takeover, Wanting};
 pub use runs::{Asked, Claimed};
+pub use schema::{SchemaError, check_schema};
+pub use trouble::explain;
 
 use crate::conversation::RunError;
 
 /// The database, behind the few things that Parley asks of it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    db: DatabaseConnection,
+    db: db::Db,
 }
 
 impl Store {
-    /// The store on this connection pool; the schema must be there.
+    /// The store on this connection pool; the schema must be there. `patience`: how long a statement of a database elsewhere may
+    /// take before it counts as failed.
     #[must_use]
-    pub fn new(db: DatabaseConnection) -> Self {
-        Self { db }
+    pub fn new(pool: DatabaseConnection, patience: Duration) -> Self {
+        let elsewhere = pool.get_database_backend() == DbBackend::Postgres;
+        Self {
+            db: db::Db::new(pool, elsewhere.then_some(patience)),
+        }
     }
 
     /// Asks the database for nothing.
@@ -71,8 +81,8 @@ pub enum StoreError {
 impl From<StoreError> for RunError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Database(_) => Self::Unavailable(Box::new(error)),
-            StoreError::Unreadable { .. } | StoreError::LeaseLost => {
+            StoreError::Database(_) if error.passes() => Self::Unavailable(Box::new(error)),
+            StoreError::Database(_) | StoreError::Unreadable { .. } | StoreError::LeaseLost => {
                 Self::Internal(Box::new(error))
             }
         }

@@ -24,6 +24,53 @@ impl StoreError {
     }
 }
 
+/// Why the database cannot be used, and what to do about it, for whoever has started the program. Never repeats its address, which
+/// may hold a password.
+#[must_use]
+pub fn explain(error: &DbErr) -> String {
+    let hint = match database_code(error).as_deref() {
+        Some("3D000") => "create it first, or name another in DATABASE_URL",
+        Some("28P01" | "28000") => "look at the user and the password in DATABASE_URL",
+        Some("42501") => "the user in DATABASE_URL lacks the right",
+        Some("14") => {
+            "DATABASE_URL must name a file, not a directory, that this user may read and write; ?mode=rwc at its end makes a new one"
+        }
+        Some("26") => "DATABASE_URL names a file that is something else",
+        Some("8" | "25006") => "it cannot be written to",
+        _ if passes(error) => "is it running, and is the address in DATABASE_URL right?",
+        _ => "",
+    };
+    match said(error) {
+        said if hint.is_empty() => format!("the database: {said}"),
+        said => format!("the database: {said}: {hint}"),
+    }
+}
+
+fn said(error: &DbErr) -> String {
+    match sqlx(error) {
+        Some(SqlxError::Database(error)) => error.message().to_owned(),
+        Some(SqlxError::PoolTimedOut) => "it does not answer".to_owned(),
+        Some(error) => error.to_string(),
+        None => error.to_string(),
+    }
+}
+
+fn sqlx(error: &DbErr) -> Option<&SqlxError> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
+    }
+}
+
+fn database_code(error: &DbErr) -> Option<String> {
+    match sqlx(error)? {
+        SqlxError::Database(error) => error.code().map(String::from),
+        _ => None,
+    }
+}
+
 fn passes(error: &DbErr) -> bool {
     match error {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,

@@ -27,6 +27,8 @@ pub(super) struct Stage<'a> {
     pub(super) channel: &'a Channel,
     /// What may cut it off.
     pub(super) signals: &'a Signals,
+    /// The term in which the run is known to be ours.
+    pub(super) term: u64,
     /// The turn that is spoken.
     pub(super) turn: u32,
     /// Who speaks.
@@ -57,7 +59,7 @@ pub(super) async fn run(
         biased;
         () = stage.signals.stop.cancelled() => Ended::Stopped,
         () = stage.signals.cut.cancelled() => Ended::GivenUp(RestartReason::Drain),
-        () = stage.signals.node.lapsed() => Ended::GivenUp(RestartReason::Crash),
+        () = stage.signals.node.lapsed(stage.term) => Ended::GivenUp(RestartReason::Crash),
         ended = speech.listen(provider, request) => ended,
     };
     let Speech {
@@ -104,7 +106,7 @@ impl Speech<'_> {
         let mut reply = provider.send(request).await?;
         while let Some(part) = reply.next().await? {
             // A frozen process that wakes finds frames before its timers fire: others may speak for the run by now.
-            if !self.stage.signals.node.is_good() {
+            if !self.stage.signals.node.holds(self.stage.term) {
                 return Ok(false);
             }
             match part {

@@ -20,6 +20,9 @@ use crate::{
 const SPREAD_EACH: Duration = Duration::from_millis(4);
 const SPREAD: Duration = Duration::from_secs(2);
 
+/// How long a stop waits for the database before it closes the provider's stream without it.
+const STOP_SOON: Duration = Duration::from_millis(500);
+
 /// The door to all runs. Cheap to clone.
 #[derive(Clone)]
 pub struct Runs {
@@ -115,13 +118,14 @@ impl Runs {
     pub async fn stop(&self, id: RunId, mode: StopMode) -> Result<StopAnswer, RunError> {
         let inner = Arc::clone(&self.inner);
         self.tracked(async move {
-            match inner
-                .store
-                .order(id, clock::now(), |locked| {
-                    Ok(Some(stop_order(locked, mode)))
-                })
-                .await
-            {
+            let written = inner.store.order(id, clock::now(), |locked| {
+                Ok(Some(stop_order(locked, mode)))
+            });
+            let written = match mode {
+                StopMode::Now => inner.or_hang_up(id, Box::pin(written)).await,
+                StopMode::AfterTurn => written.await,
+            };
+            match written {
                 Ok((_, logged)) => inner.log.publish(id, &logged),
                 Err(RunError::AlreadyEnded { .. }) => {}
                 Err(error) => return Err(error),
@@ -241,6 +245,29 @@ impl Runs {
 }
 
 impl Inner {
+    /// Writes a stop down. If the database is away, or does not answer soon, the run's stream is closed here all the same: its
+    /// task then ends the run as soon as it can.
+    async fn or_hang_up<T>(
+        &self,
+        id: RunId,
+        mut written: impl Future<Output = Result<T, RunError>> + Unpin,
+    ) -> Result<T, RunError> {
+        let soon = tokio::time::timeout(STOP_SOON, &mut written).await;
+        let written = match soon {
+            Ok(written) => written,
+            Err(_) => {
+                self.supervisor.hang_up(id).await;
+                written.await
+            }
+        };
+        match written {
+            Err(RunError::Unavailable(cause)) if self.supervisor.hang_up(id).await => {
+                Err(RunError::StopNotRecorded(cause))
+            }
+            written => written,
+        }
+    }
+
     async fn run(&self, id: RunId) -> Result<Run, RunError> {
         self.store.run(id).await?.ok_or(RunError::NotFound(id))
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -35,6 +35,8 @@ pub(super) struct Signals {
     pub(super) cut: CancellationToken,
     /// Whether the process may act for its runs.
     pub(super) node: Arc<Node>,
+    /// Says whether a provider is being asked.
+    pub(super) speaks: Arc<watch::Sender<bool>>,
 }
 
 /// What a run's task works with.
@@ -46,6 +48,8 @@ pub(super) struct Driver {
     signals: Signals,
     state: RunState,
     fence: Fence,
+    /// The term of this process in which the database has said that the run is ours.
+    term: Option<u64>,
     /// Whether the run is somebody else's now, given up by us.
     released: bool,
     /// Whether the owner before broke down.
@@ -84,6 +88,7 @@ impl Driver {
             channel,
             signals,
             fence,
+            term: None,
             released: false,
             crashed: claimed.crashed,
             takeovers: claimed.takeovers,
@@ -145,6 +150,23 @@ impl Driver {
         Ok(())
     }
 
+    /// The term in which the run is ours: the one of the last commit, or else the database is asked again.
+    async fn own(&mut self) -> Result<u64, StoreError> {
+        let node = &self.signals.node;
+        if let Some(term) = self.term
+            && node.holds(term)
+        {
+            return Ok(term);
+        }
+        node.regained().await;
+        let (term, Fence { run, epoch, .. }) = (node.term(), self.fence);
+        if self.store.stands_at(run, epoch).await?.is_none() {
+            return Err(StoreError::LeaseLost);
+        }
+        self.term = Some(term);
+        Ok(term)
+    }
+
     /// One turn: attempts until one of them closes it.
     async fn speak(&mut self, speaker: &Bot) -> Result<(), StoreError> {
         let Some(provider) = self.registry.get(&speaker.provider).cloned() else {
@@ -156,6 +178,8 @@ impl Driver {
         let prompt = lay_out(speaker, &names, &self.state.transcript);
         let cache_key = format!("{}:{}", self.state.id, speaker.index);
         loop {
+            // Nobody is asked while what is said could not be shown or written down.
+            let term = self.own().await?;
             if self.signals.leave.is_cancelled() {
                 return self.commit(Step::Left).await;
             }
@@ -168,12 +192,15 @@ impl Driver {
             let stage = Stage {
                 channel: &self.channel,
                 signals: &self.signals,
+                term,
                 turn: self.state.head.turns,
                 bot_index: speaker.index,
                 max_text_bytes: self.config.max_text_bytes,
             };
             let number = self.state.asked.attempts + 1;
+            self.signals.speaks.send_replace(true);
             let (spoken, ended) = attempt::run(&provider, request, number, &stage).await;
+            self.signals.speaks.send_replace(false);
             match ended {
                 Ended::Completed(reason) => {
                     return self.commit(Step::Completed(spoken, reason)).await;
@@ -236,6 +263,7 @@ impl Driver {
         let committed = loop {
             // A process that is told to leave while it tries starts no turn either.
             let leaving = self.signals.leave.is_cancelled();
+            let term = self.signals.node.term();
             let answer = self
                 .store
                 .commit(&self.fence, |commands| {
@@ -244,7 +272,10 @@ impl Driver {
                 .await;
             self.signals.node.heard(&answer);
             match answer {
-                Ok(committed) => break committed,
+                Ok(committed) => {
+                    self.term = Some(term);
+                    break committed;
+                }
                 Err(error) if error.passes() => {
                     tracing::warn!(run.id = %self.state.id, %error, cause = error.cause(), "a commit failed; trying again");
                     unsure = true;
@@ -300,7 +331,9 @@ impl Driver {
             .store
             .events_after(run, expected_seq, u64::from(u32::MAX))
             .await?;
-        let claimed = self.store.load(run).await?.ok_or(StoreError::LeaseLost)?;
+        let claimed = self.store.load(run).await?;
+        let claimed = claimed.filter(|claimed| claimed.epoch == epoch);
+        let claimed = claimed.ok_or(StoreError::LeaseLost)?;
         self.released = claimed.owner != self.signals.node.id;
         self.fence.expected_seq = claimed.head.last_seq;
         self.channel.publish(&logged);

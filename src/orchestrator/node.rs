@@ -3,6 +3,9 @@
 //! Where the database is shared, a process proves that it is alive by renewing one row; others take its runs over once that row
 //! has expired by the database's clock. So that it never shows text after that, it fences itself by a clock of its own, which
 //! is monotonic: the deadline counts from the moment at which the last renewal that succeeded was sent, and is a margin shorter.
+//!
+//! Where the process is the only one, nobody takes its runs. There the deadline is only about money: it is set when the database
+//! refuses a write, so that no provider goes on speaking for long what cannot be written down, and taken back once a write succeeds.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -16,6 +19,24 @@ use crate::models::{DrivingLock, Store, StoreError, Takeover};
 /// The most that the deadline is shorter than the row's life.
 const MARGIN: Duration = Duration::from_secs(2);
 
+/// After how many lifetimes the row of a dead process is taken away.
+const FORGOTTEN: u32 = 1000;
+
+/// The right to act for runs.
+#[derive(Debug, Clone, Copy)]
+struct Tenure {
+    /// When it ends; `None`: never.
+    until: Option<Instant>,
+    /// Goes up when the right was lost and got back: others may have taken runs in between.
+    term: u64,
+}
+
+impl Tenure {
+    fn is_good(self) -> bool {
+        self.until.is_none_or(|until| Instant::now() < until)
+    }
+}
+
 /// This process.
 pub(super) struct Node {
     /// Its name: new at each start.
@@ -23,8 +44,10 @@ pub(super) struct Node {
     store: Store,
     /// How long a renewal lasts.
     lifetime: Duration,
-    /// Until when the process may act; `None` where it is the only one.
-    deadline: Option<watch::Sender<Instant>>,
+    /// Whether other processes drive runs of the same database.
+    shared: bool,
+    /// Until when the process may act.
+    tenure: watch::Sender<Tenure>,
     /// Held by the one process that drives a SQLite file.
     lock: DrivingLock,
     /// After the database was away, owners get this long to renew before their runs are taken over.
@@ -41,9 +64,11 @@ impl Node {
     pub(super) fn new(store: Store, lock: DrivingLock, lifetime: Duration) -> Self {
         Self {
             id: uuid::Uuid::now_v7().to_string(),
-            deadline: store
-                .is_shared()
-                .then(|| watch::Sender::new(Instant::now())),
+            shared: store.is_shared(),
+            tenure: watch::Sender::new(Tenure {
+                until: store.is_shared().then(Instant::now),
+                term: 0,
+            }),
             store,
             lifetime,
             lock,
@@ -52,47 +77,56 @@ impl Node {
     }
 
     /// Whether the process may act for its runs now.
-    pub(super) fn is_good(&self) -> bool {
-        self.deadline
-            .as_ref()
-            .is_none_or(|deadline| Instant::now() < *deadline.borrow())
+    fn is_good(&self) -> bool {
+        self.tenure.borrow().is_good()
     }
 
-    /// Waits for the moment from which the process may not act any more.
-    pub(super) async fn lapsed(&self) {
-        let Some(deadline) = &self.deadline else {
-            return std::future::pending().await;
-        };
-        let mut renewals = deadline.subscribe();
+    /// The term that runs now. A run that was ours at some moment of it is ours as long as [`Node::holds`].
+    pub(super) fn term(&self) -> u64 {
+        self.tenure.borrow().term
+    }
+
+    /// Whether that term has not ended.
+    pub(super) fn holds(&self, term: u64) -> bool {
+        let tenure = *self.tenure.borrow();
+        tenure.term == term && tenure.is_good()
+    }
+
+    /// Waits for the end of that term.
+    pub(super) async fn lapsed(&self, term: u64) {
+        let mut changes = self.tenure.subscribe();
         loop {
-            let until = *renewals.borrow_and_update();
-            if Instant::now() >= until {
+            let tenure = *changes.borrow_and_update();
+            if tenure.term != term || !tenure.is_good() {
                 return;
             }
+            let over = async {
+                match tenure.until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep_until(until) => {}
-                _ = renewals.changed() => {}
+                () = over => {}
+                _ = changes.changed() => {}
             }
         }
     }
 
     /// Waits until the process may act again.
     pub(super) async fn regained(&self) {
-        let Some(deadline) = &self.deadline else {
-            return;
-        };
-        let mut renewals = deadline.subscribe();
+        let mut changes = self.tenure.subscribe();
         // The sender is ours: the wait ends by a renewal.
-        let _ = renewals.wait_for(|until| Instant::now() < *until).await;
+        let _ = changes.wait_for(|tenure| tenure.is_good()).await;
     }
 
     /// Whose runs may be taken now; `None` if the process may not drive any.
     pub(super) fn takeover(&self) -> Option<Takeover> {
-        if self.deadline.is_none() {
-            return self.lock.is_held().then_some(Takeover::Everybody);
-        }
         if !self.is_good() {
             return None;
+        }
+        if !self.shared {
+            return self.lock.is_held().then_some(Takeover::Everybody);
         }
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let quiet = trouble.failing
@@ -108,22 +142,52 @@ impl Node {
 
     /// Takes note of how the database answered.
     pub(super) fn heard<T>(&self, answer: &Result<T, StoreError>) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
-            Err(error) if error.passes() => trouble.failing = true,
-            _ if trouble.failing => {
-                trouble.failing = false;
-                trouble.quiet_until = Some(Instant::now() + self.lifetime);
+            Err(error) if error.passes() => self.failed(),
+            _ => {
+                let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                if trouble.failing {
+                    trouble.failing = false;
+                    trouble.quiet_until = Some(Instant::now() + self.lifetime);
+                }
             }
-            _ => {}
         }
     }
 
-    /// Renews the row for ever. Where the process is alone there is nothing to renew.
+    /// Takes note of a database that fails.
+    pub(super) fn failed(&self) {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failing = true;
+        if !self.shared {
+            let until = Instant::now() + self.lifetime;
+            self.tenure.send_if_modified(|tenure| {
+                let first = tenure.until.is_none();
+                tenure.until.get_or_insert(until);
+                first
+            });
+        }
+    }
+
+    /// Keeps the process's right to act, for ever.
     pub(super) async fn keep_alive(&self) {
-        let Some(deadline) = &self.deadline else {
-            return std::future::pending().await;
-        };
+        if self.shared {
+            self.keep_renewing().await;
+        } else {
+            self.keep_probing().await;
+        }
+    }
+
+    /// The process may act until then; in a new term if it was too late to go on with the old one.
+    fn extend(&self, until: Option<Instant>) {
+        self.tenure.send_modify(|tenure| {
+            tenure.term += u64::from(!tenure.is_good());
+            tenure.until = until;
+        });
+    }
+
+    async fn keep_renewing(&self) {
         loop {
             let sent = Instant::now();
             let renewal =
@@ -134,11 +198,11 @@ impl Node {
                     match answer {
                         Ok(()) => {
                             let margin = MARGIN.min(self.lifetime / 5);
-                            deadline.send_replace(sent + self.lifetime - margin);
+                            self.extend(Some(sent + self.lifetime - margin));
                             self.lifetime * 3 / 10
                         }
                         Err(error) => {
-                            tracing::warn!(%error, "cannot renew this node's row");
+                            tracing::warn!(%error, cause = error.cause(), "cannot renew this node's row");
                             self.lifetime / 20
                         }
                     }
@@ -149,13 +213,35 @@ impl Node {
         }
     }
 
+    /// Once the database has refused something, writes until it takes it: reading may go well on a disk that is full.
+    async fn keep_probing(&self) {
+        let mut changes = self.tenure.subscribe();
+        loop {
+            // The sender is ours: the wait ends by trouble.
+            let _ = changes.wait_for(|tenure| tenure.until.is_some()).await;
+            let mut answer = self.store.renew(&self.id, self.lifetime).await;
+            if answer.is_ok() {
+                answer = self.store.retire(&self.id, FORGOTTEN * self.lifetime).await;
+            }
+            match answer {
+                Ok(()) => {
+                    self.heard(&answer);
+                    self.extend(None);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, cause = error.cause(), "the database takes nothing now");
+                    tokio::time::sleep(self.lifetime / 20).await;
+                }
+            }
+        }
+    }
+
     /// Says that the process drives nothing any more.
     pub(super) async fn retire(&self) {
-        if self.deadline.is_none() {
+        if !self.shared {
             return;
         }
-        let forgotten = self.lifetime * 1000;
-        if let Err(error) = self.store.retire(&self.id, forgotten).await {
+        if let Err(error) = self.store.retire(&self.id, FORGOTTEN * self.lifetime).await {
             tracing::warn!(%error, "cannot take this node's row away; it expires by itself");
         }
     }

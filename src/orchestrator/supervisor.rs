@@ -1,8 +1,9 @@
 //! Who drives which run in this process: every task is tracked, can be told to stop, and leaves nothing behind.
 
+mod task;
+
 use std::{
     collections::{HashMap, HashSet},
-    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,24 +11,23 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    Config, clock,
-    driver::{Driver, Signals, Tools},
-    node::Node,
-};
+use super::{Config, driver::Tools, node::Node};
 use crate::{
-    conversation::{Failure, FailureCode, RunId},
+    conversation::RunId,
     event_log::EventLog,
-    models::{Claimed, DrivingLock, Store, StoreError},
+    models::{DrivingLock, Store, StoreError},
     providers::Registry,
 };
 
 /// How often runs that want an owner are looked for. A bell that was lost costs a run no more than this.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Every how manieth look also asks for the runs that this process owns: one without a task, left by a claim that was carried out
+/// long after it was given up, would have nobody.
+const SECOND_LOOK: u32 = 10;
 
 /// How often somebody who waits for another process looks whether it is done.
 const LOOK: Duration = Duration::from_millis(100);
@@ -68,6 +68,8 @@ struct Inner {
 struct Handle {
     /// Cancelled to stop the run in the middle of a turn.
     stop: CancellationToken,
+    /// Whether a provider is being asked.
+    speaking: watch::Receiver<bool>,
     /// Cancelled by the task's end: then its provider's stream is closed and its last event is published.
     ended: CancellationToken,
 }
@@ -126,8 +128,8 @@ impl Supervisor {
 
     async fn keep_looking(&self) {
         self.inner.node.regained().await;
-        loop {
-            let looked = self.look().await;
+        for count in 0_u32.. {
+            let looked = self.look(count % SECOND_LOOK == 0).await;
             self.inner.node.heard(&looked);
             if let Err(error) = looked {
                 tracing::warn!(%error, cause = error.cause(), "cannot look for runs that want an owner");
@@ -141,9 +143,14 @@ impl Supervisor {
         }
     }
 
-    /// One look at what the database has for this process.
-    async fn look(&self) -> Result<(), StoreError> {
+    /// One look at what the database has for this process; `own`: also at the runs that it owns.
+    async fn look(&self, own: bool) -> Result<(), StoreError> {
         let Inner { tools, node, .. } = &*self.inner;
+        if own {
+            for run in tools.store.runs_of(&node.id).await? {
+                self.offer(run);
+            }
+        }
         let driven = self.driven();
         if !driven.is_empty() {
             for run in tools.store.runs_with_commands(&node.id).await? {
@@ -187,8 +194,10 @@ impl Supervisor {
         if self.inner.leave.is_cancelled() {
             return;
         }
+        let (speaks, speaking) = watch::channel(false);
         let handle = Handle {
             stop: CancellationToken::new(),
+            speaking,
             ended: CancellationToken::new(),
         };
         {
@@ -216,7 +225,7 @@ impl Supervisor {
             let inner = &place.supervisor.inner;
             tokio::select! {
                 () = inner.shutdown.cancelled() => {}
-                () = inner.drive(run, handle.stop, suspicion) => {}
+                () = inner.drive(run, inner.signals(handle.stop, speaks), suspicion) => {}
             }
             drop(place);
         });
@@ -272,6 +281,18 @@ impl Supervisor {
         };
         // A stop that takes longer is answered as one that is still to come.
         let _ = tokio::time::timeout(patience, ending).await;
+    }
+
+    /// Tells the run's task here to close its provider's stream and to end the run, and waits until the stream is closed. False
+    /// if the run has no task here.
+    pub(super) async fn hang_up(&self, run: RunId) -> bool {
+        let Some(handle) = self.handle(run) else {
+            return false;
+        };
+        handle.stop.cancel();
+        // A task that is gone has closed it.
+        let _ = handle.speaking.clone().wait_for(|speaking| !speaking).await;
+        true
     }
 
     /// Runs work that a leaving client must not cut in half.
@@ -374,98 +395,6 @@ impl Drop for Place {
             .swap(false, Ordering::AcqRel)
         {
             self.supervisor.inner.freed.notify_one();
-        }
-    }
-}
-
-impl Inner {
-    /// Claims the run and drives it.
-    async fn drive(
-        &self,
-        run: RunId,
-        stop: CancellationToken,
-        mut suspicion: Option<OwnedSemaphorePermit>,
-    ) {
-        let Some(takeover) = self.node.takeover() else {
-            return;
-        };
-        let Tools { store, .. } = &self.tools;
-        let mut claim = store.claim(run, &self.node.id, takeover).await;
-        loop {
-            let claimed = match claim {
-                Ok(Some(claimed)) => claimed,
-                Ok(None) => return,
-                Err(error) if error.passes() => {
-                    // The claim may have gone through.
-                    tracing::warn!(run.id = %run, %error, cause = error.cause(), "cannot claim the run; looking again");
-                    tokio::time::sleep(SWEEP).await;
-                    claim = store.owned(run, &self.node.id).await;
-                    continue;
-                }
-                Err(error) => return self.give_up(run, &error).await,
-            };
-            let driver = self.driver(run, claimed, stop.clone(), suspicion.take());
-            // A panic is caught here: it costs this run and no other.
-            match AssertUnwindSafe(driver.drive()).catch_unwind().await {
-                Ok(Ok(())) => return,
-                Ok(Err(StoreError::LeaseLost)) => {
-                    tracing::info!(run.id = %run, "another process drives the run now");
-                    return self.log.channel(run).abandon();
-                }
-                Ok(Err(error)) => return self.give_up(run, &error).await,
-                Err(_panic) => {
-                    tracing::error!(run.id = %run, "the task of the run panicked");
-                    claim = store.reclaim(run, &self.node.id).await;
-                }
-            }
-        }
-    }
-
-    fn driver(
-        &self,
-        run: RunId,
-        claimed: Claimed,
-        stop: CancellationToken,
-        suspicion: Option<OwnedSemaphorePermit>,
-    ) -> Driver {
-        let signals = Signals {
-            stop,
-            leave: self.leave.clone(),
-            cut: self.cut.clone(),
-            node: Arc::clone(&self.node),
-        };
-        let channel = self.log.channel(run);
-        Driver::new(claimed, &self.tools, channel, signals, suspicion)
-    }
-
-    /// Ends a run that is ours and cannot go on, so that nobody waits for it for ever.
-    async fn give_up(&self, run: RunId, error: &StoreError) {
-        tracing::error!(run.id = %run, %error, cause = error.cause(), "cannot drive the run any further");
-        let (store, node) = (&self.tools.store, &self.node.id);
-        let unreadable = matches!(error, StoreError::Unreadable { .. });
-        let message = if unreadable {
-            "the run's state cannot be read"
-        } else {
-            "the run's state could not be saved"
-        };
-        let failure = Failure::new(FailureCode::Internal, message);
-        let claimed = match store.owned(run, node).await {
-            Ok(None) => return,
-            Ok(Some(claimed)) if !unreadable => Some(claimed),
-            Ok(Some(_)) | Err(_) => None,
-        };
-        let ended = match claimed {
-            Some(claimed) => {
-                let driver = self.driver(run, claimed, CancellationToken::new(), None);
-                driver.fail(failure).await
-            }
-            None => store
-                .fail_unread(run, node, &failure, clock::now())
-                .await
-                .map(|logged| self.log.publish(run, &logged)),
-        };
-        if let Err(error) = ended {
-            tracing::error!(run.id = %run, %error, cause = error.cause(), "cannot even end the run");
         }
     }
 }

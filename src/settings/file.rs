@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) timeouts: Timeouts,
     pub(super) retry: Retry,
     pub(super) orchestrator: Orchestrator,
+    pub(super) database: Database,
     pub(super) limits: Limits,
 }
 
@@ -144,6 +145,16 @@ pub(super) struct Orchestrator {
     pub(super) node_lifetime_ms: Limit<10_000>,
     pub(super) drain_seconds: Limit<20>,
     pub(super) max_takeovers: Limit<5>,
+}
+
+/// What goes for PostgreSQL; how many connections there are is in Loco's own `database:` block.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Database {
+    pub(super) statement_timeout_ms: Limit<10_000>,
+    pub(super) lock_timeout_ms: Limit<2_000>,
+    pub(super) idle_in_transaction_timeout_ms: Limit<5_000>,
+    pub(super) synchronous_commit: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -6,12 +6,14 @@
 //!
 //! **May import:** nothing of ours. Only the composition root reads it and hands each room its own small struct.
 
+mod database_url;
 mod environment;
 mod file;
 mod read;
 
 use std::{fmt, time::Duration};
 
+pub use database_url::database_url;
 pub use environment::{Environment, InvalidLine};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub drain: Duration,
     /// How many owners a run may lose within one turn before it is failed.
     pub max_takeovers: u32,
+    /// What connections to PostgreSQL are told.
+    pub database: Database,
     /// The most bytes of text of a turn.
     pub turn_text_bytes: usize,
     /// The most bytes of one event of a provider.
@@ -137,6 +141,19 @@ pub struct Retry {
     pub cap: Duration,
     /// Bound of a wait that the provider asks for.
     pub retry_after_cap: Duration,
+}
+
+/// What connections to PostgreSQL are told.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// How long a statement may take.
+    pub statement_timeout: Duration,
+    /// How long one may wait for another's lock.
+    pub lock_timeout: Duration,
+    /// How long a transaction may stand still.
+    pub idle_in_transaction_timeout: Duration,
+    /// When a commit is answered.
+    pub synchronous_commit: String,
 }
 
 /// What the usual names of the environment say about Loco's own configuration.

@@ -6,8 +6,8 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{
-    BasicAuth, Environment, Http, Mistake, Mistakes, Provider, Retry, ServerOverrides, Settings,
-    Stream, Timeouts, file,
+    BasicAuth, Database, Environment, Http, Mistake, Mistakes, Provider, Retry, ServerOverrides,
+    Settings, Stream, Timeouts, file,
 };
 
 /// Reads the block, collecting every unknown key and every value of a wrong type: a value that cannot be read is noted, taken
@@ -117,6 +117,7 @@ impl Reader<'_> {
             node_lifetime: millis(orchestrator.node_lifetime_ms.0),
             drain: Duration::from_secs(orchestrator.drain_seconds.0),
             max_takeovers: narrow(orchestrator.max_takeovers.0),
+            database: self.database(&file.database),
             turn_text_bytes: size(limits.turn_text_bytes.0),
             provider_event_bytes: size(limits.provider_event_bytes.0),
             server: self.server(),
@@ -204,6 +205,26 @@ impl Reader<'_> {
             }
         }
         origins.to_vec()
+    }
+
+    fn database(&mut self, file: &file::Database) -> Database {
+        let allowed = ["on", "off", "local", "remote_write", "remote_apply"];
+        let synchronous_commit = file
+            .synchronous_commit
+            .clone()
+            .unwrap_or_else(|| "on".to_owned());
+        if !allowed.contains(&synchronous_commit.as_str()) {
+            self.mistakes.add(
+                "settings.database.synchronous_commit",
+                format!("must be one of {} (in quotes)", allowed.join(", ")),
+            );
+        }
+        Database {
+            statement_timeout: millis(file.statement_timeout_ms.0),
+            lock_timeout: millis(file.lock_timeout_ms.0),
+            idle_in_transaction_timeout: millis(file.idle_in_transaction_timeout_ms.0),
+            synchronous_commit,
+        }
     }
 
     fn pace(&mut self, pace: f64) -> f64 {

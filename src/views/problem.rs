@@ -240,6 +240,14 @@ impl From<RunError> for Problem {
                 .with_header(header::RETRY_AFTER, RETRY_AFTER)
                 .caused_by(cause)
             }
+            RunError::StopNotRecorded(cause) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stop-not-recorded",
+                "Stop not recorded",
+                format!("{detail}; ask again to be sure"),
+            )
+            .with_header(header::RETRY_AFTER, RETRY_AFTER)
+            .caused_by(cause),
             RunError::Leaving => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "shutting-down",

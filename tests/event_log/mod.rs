@@ -6,9 +6,11 @@ use migration::{Migrator, MigratorTrait as _};
 use parley::{
     conversation::{BotSpec, Delta, EventId, Params, RunError, RunId, StartRun, Timestamp},
     event_log::{EventLog, Opened, Reader},
-    models::{LoggedEvent, PoolOptions, Store, connect},
+    models::{LoggedEvent, Store, connect},
 };
 use sea_orm::ConnectionTrait as _;
+
+use crate::support::pool;
 
 struct Log {
     log: EventLog,
@@ -19,14 +21,9 @@ struct Log {
 impl Log {
     /// A log with `run.started` in it.
     async fn new() -> Self {
-        let options = PoolOptions {
-            uri: "sqlite::memory:".into(),
-            max_connections: 5,
-            timeout: Duration::from_secs(5),
-        };
-        let db = connect(&options).await.unwrap();
+        let db = connect(&pool("sqlite::memory:")).await.unwrap();
         Migrator::up(&db, None).await.unwrap();
-        let store = Store::new(db.clone());
+        let store = Store::new(db.clone(), Duration::from_secs(5));
         let bot = || BotSpec {
             name: None,
             provider: "p".into(),

@@ -6,17 +6,14 @@ use futures_util::FutureExt as _;
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
     conversation::RunId,
-    models::{PoolOptions, Store, connect},
+    models::{Store, connect},
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 
+use crate::support::pool;
+
 async fn open(uri: &str) -> DatabaseConnection {
-    let options = PoolOptions {
-        uri: uri.into(),
-        max_connections: 5,
-        timeout: Duration::from_secs(5),
-    };
-    connect(&options).await.unwrap()
+    connect(&pool(uri)).await.unwrap()
 }
 
 async fn tables(db: &DatabaseConnection) -> usize {
@@ -30,7 +27,7 @@ async fn tables(db: &DatabaseConnection) -> usize {
 async fn the_memory_database_outlives_callers_that_leave() {
     let db = open("sqlite::memory:").await;
     Migrator::up(&db, None).await.unwrap();
-    let store = Store::new(db.clone());
+    let store = Store::new(db.clone(), Duration::from_secs(5));
     let nobody = RunId::from_uuid(uuid::Uuid::nil());
     for polls in (0..2_000).map(|round| round % 8) {
         let mut query = Box::pin(store.run(nobody));

@@ -1,6 +1,25 @@
 //! A database of a test's own.
 
+use std::time::Duration;
+
+use parley::models::{PoolOptions, PostgresOptions};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
+
+/// A pool as the application opens it.
+pub(crate) fn pool(uri: &str) -> PoolOptions {
+    PoolOptions {
+        uri: uri.to_owned(),
+        min_connections: 0,
+        max_connections: 5,
+        timeout: Duration::from_secs(5),
+        postgres: PostgresOptions {
+            statement_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(2),
+            idle_in_transaction_timeout: Duration::from_secs(5),
+            synchronous_commit: "on".to_owned(),
+        },
+    }
+}
 
 /// Made for one test; taken away by [`Database::remove`].
 pub(crate) struct Database {

@@ -6,6 +6,6 @@ mod fold;
 mod sse;
 
 pub(crate) use app::{Answer, TestApp, client, talk, within};
-pub(crate) use database::Database;
+pub(crate) use database::{Database, pool};
 pub(crate) use fold::Fold;
 pub(crate) use sse::{Event, SseClient, SseDecoder};

@@ -1,0 +1,116 @@
+//! The connection pool and its transactions, with an end to every wait: a server that does not answer (a frozen machine, a network
+//! that swallows packets) fails the statement instead of holding its caller for ever.
+
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
+    QueryResult, RuntimeErr, Statement, TransactionTrait as _,
+};
+
+/// The pool. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Db {
+    pool: DatabaseConnection,
+    /// How long a statement may take; `None`: as long as it takes, for a database in this very process.
+    patience: Option<Duration>,
+}
+
+/// A transaction on one of the pool's connections; rolled back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    inner: DatabaseTransaction,
+    patience: Option<Duration>,
+}
+
+impl Db {
+    pub(super) fn new(pool: DatabaseConnection, patience: Option<Duration>) -> Self {
+        Self { pool, patience }
+    }
+
+    pub(super) async fn begin(&self) -> Result<Transaction, DbErr> {
+        Ok(Transaction {
+            inner: bounded(self.patience, self.pool.begin()).await?,
+            patience: self.patience,
+        })
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), DbErr> {
+        bounded(self.patience, self.pool.ping()).await
+    }
+}
+
+impl Transaction {
+    pub(super) async fn commit(self) -> Result<(), DbErr> {
+        bounded(self.patience, self.inner.commit()).await
+    }
+
+    pub(super) async fn rollback(self) -> Result<(), DbErr> {
+        bounded(self.patience, self.inner.rollback()).await
+    }
+}
+
+async fn bounded<T>(
+    patience: Option<Duration>,
+    answer: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, DbErr> {
+    let Some(patience) = patience else {
+        return answer.await;
+    };
+    match tokio::time::timeout(patience, answer).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let reason = format!("no answer within {} ms", patience.as_millis());
+            Err(DbErr::Conn(RuntimeErr::Internal(reason)))
+        }
+    }
+}
+
+macro_rules! connection {
+    ($name:ident, $inner:ident) => {
+        #[async_trait::async_trait]
+        impl ConnectionTrait for $name {
+            fn get_database_backend(&self) -> DbBackend {
+                self.$inner.get_database_backend()
+            }
+
+            async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+                bounded(self.patience, self.$inner.execute_raw(statement)).await
+            }
+
+            async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+                bounded(self.patience, self.$inner.execute_unprepared(sql)).await
+            }
+
+            async fn query_one_raw(
+                &self,
+                statement: Statement,
+            ) -> Result<Option<QueryResult>, DbErr> {
+                bounded(self.patience, self.$inner.query_one_raw(statement)).await
+            }
+
+            async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+                bounded(self.patience, self.$inner.query_all_raw(statement)).await
+            }
+        }
+    };
+}
+
+connection!(Db, pool);
+connection!(Transaction, inner);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_nothing_has_failed() {
+        let patience = Some(Duration::from_secs(10));
+        let answer: Result<(), _> = bounded(patience, std::future::pending()).await;
+        let error = super::super::StoreError::from(answer.unwrap_err());
+        assert!(
+            error.passes() && error.cause().contains("10000 ms"),
+            "{error:?}"
+        );
+    }
+}

@@ -1,0 +1,140 @@
+//! A run's task around its driver: claims the run, and goes on, gives it up or ends it, whatever the driver comes to.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Inner, SWEEP};
+use crate::{
+    conversation::{Failure, FailureCode, RunId},
+    models::{Claimed, StoreError},
+    orchestrator::{
+        clock,
+        driver::{Driver, Signals, Tools},
+    },
+};
+
+impl Inner {
+    /// Claims the run and drives it.
+    pub(super) async fn drive(
+        &self,
+        run: RunId,
+        signals: Signals,
+        mut suspicion: Option<OwnedSemaphorePermit>,
+    ) {
+        let Some(takeover) = self.node.takeover() else {
+            return;
+        };
+        let Tools { store, .. } = &self.tools;
+        let mut claim = store.claim(run, &self.node.id, takeover).await;
+        if matches!(claim, Ok(None)) {
+            // Ours already, by a claim whose answer was lost: it has no task but this one.
+            claim = store.owned(run, &self.node.id).await;
+        }
+        loop {
+            let claimed = match claim {
+                Ok(Some(claimed)) => claimed,
+                Ok(None) => return,
+                Err(error) if error.passes() => {
+                    claim = self.look_again(run, &error).await;
+                    continue;
+                }
+                Err(error) => return self.give_up(run, &error).await,
+            };
+            let driver = self.driver(run, claimed, signals.clone(), suspicion.take());
+            // A panic is caught here: it costs this run and no other.
+            match AssertUnwindSafe(driver.drive()).catch_unwind().await {
+                Ok(Ok(())) => return,
+                Ok(Err(StoreError::LeaseLost)) => {
+                    tracing::info!(run.id = %run, "another process drives the run now");
+                    return self.log.channel(run).abandon();
+                }
+                Ok(Err(error)) if error.passes() => claim = self.look_again(run, &error).await,
+                Ok(Err(error)) => return self.give_up(run, &error).await,
+                Err(_panic) => {
+                    tracing::error!(run.id = %run, "the task of the run panicked");
+                    signals.speaks.send_replace(false);
+                    claim = store.reclaim(run, &self.node.id).await;
+                }
+            }
+        }
+    }
+
+    /// The run, if it is ours, once the database can be asked again: a claim may have gone through although nobody heard of it.
+    async fn look_again(
+        &self,
+        run: RunId,
+        error: &StoreError,
+    ) -> Result<Option<Claimed>, StoreError> {
+        tracing::warn!(run.id = %run, %error, cause = error.cause(), "cannot go on with the run; looking again");
+        self.node.failed();
+        tokio::time::sleep(SWEEP).await;
+        self.node.regained().await;
+        self.tools.store.owned(run, &self.node.id).await
+    }
+
+    pub(super) fn signals(&self, stop: CancellationToken, speaks: watch::Sender<bool>) -> Signals {
+        Signals {
+            stop,
+            leave: self.leave.clone(),
+            cut: self.cut.clone(),
+            node: Arc::clone(&self.node),
+            speaks: Arc::new(speaks),
+        }
+    }
+
+    fn driver(
+        &self,
+        run: RunId,
+        claimed: Claimed,
+        signals: Signals,
+        suspicion: Option<OwnedSemaphorePermit>,
+    ) -> Driver {
+        let channel = self.log.channel(run);
+        Driver::new(claimed, &self.tools, channel, signals, suspicion)
+    }
+
+    /// Ends a run that is ours and cannot go on, so that nobody waits for it for ever.
+    async fn give_up(&self, run: RunId, error: &StoreError) {
+        tracing::error!(run.id = %run, %error, cause = error.cause(), "cannot drive the run any further");
+        let unreadable = matches!(error, StoreError::Unreadable { .. });
+        let message = if unreadable {
+            "the run's state cannot be read"
+        } else {
+            "the run's state could not be saved"
+        };
+        let failure = Failure::new(FailureCode::Internal, message);
+        loop {
+            match self.end(run, unreadable, failure.clone()).await {
+                Ok(()) | Err(StoreError::LeaseLost) => return,
+                Err(error) if error.passes() => {
+                    self.node.failed();
+                    tokio::time::sleep(SWEEP).await;
+                }
+                Err(error) => {
+                    return tracing::error!(run.id = %run, %error, cause = error.cause(), "cannot even end the run");
+                }
+            }
+        }
+    }
+
+    async fn end(&self, run: RunId, unreadable: bool, failure: Failure) -> Result<(), StoreError> {
+        let (store, node) = (&self.tools.store, &self.node.id);
+        let claimed = match store.owned(run, node).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(claimed)) => Some(claimed).filter(|_| !unreadable),
+            Err(error) if error.passes() => return Err(error),
+            Err(_) => None,
+        };
+        if let Some(claimed) = claimed {
+            let signals = self.signals(CancellationToken::new(), watch::Sender::new(false));
+            let driver = self.driver(run, claimed, signals, None);
+            return driver.fail(failure).await;
+        }
+        let logged = store.fail_unread(run, node, &failure, clock::now()).await?;
+        self.log.publish(run, &logged);
+        Ok(())
+    }
+}

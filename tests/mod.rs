@@ -20,3 +20,4 @@ mod runs;
 mod simulator;
 mod streams;
 mod support;
+mod trouble;

@@ -7,6 +7,7 @@ pub use sea_orm_migration::prelude::*;
 
 mod m20261124_000001_runs;
 mod m20261124_000002_leases;
+mod m20261124_000003_idempotency;
 
 /// All steps, in order.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261124_000001_runs::Migration),
             Box::new(m20261124_000002_leases::Migration),
+            Box::new(m20261124_000003_idempotency::Migration),
             // inject-above (do not remove this comment)
         ]
     }

@@ -153,7 +153,16 @@ pub(super) fn init_logger(config: &loco_rs::config::Logger) -> Result<bool> {
 
 /// Empties all tables.
 pub(super) async fn truncate(ctx: &AppContext) -> Result<()> {
-    for table in ["commands", "events", "attempts", "messages", "bots", "runs"] {
+    for table in [
+        "idempotency_keys",
+        "nodes",
+        "commands",
+        "events",
+        "attempts",
+        "messages",
+        "bots",
+        "runs",
+    ] {
         ctx.db
             .execute_unprepared(&format!("DELETE FROM {table}"))
             .await?;

@@ -7,12 +7,14 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
+use base64::Engine as _;
 use http_body_util::BodyExt as _;
 use loco_rs::app::AppContext;
 use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
 
 use crate::{
-    conversation::{Object, RunId, Violation},
+    conversation::{IdempotencyKey, Object, RunId, Violation},
     identity::Subject,
     orchestrator::Runs,
     views::{problem::Problem, stream::StreamSettings},
@@ -141,17 +143,48 @@ pub fn undecodable() -> Problem {
 const JSON: &[&str] = &["application/json"];
 const MERGE_PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
 
-/// A JSON body, checked for form. Its rules are the domain's.
-pub struct JsonBody<T>(pub T);
+/// The JSON body of a request that makes something, checked for form (its rules are the domain's), and the key under which it does so once, if it has one.
+pub struct KeyedJsonBody<T> {
+    /// The body.
+    pub body: T,
+    /// `Idempotency-Key`.
+    pub key: Option<IdempotencyKey>,
+}
 
-impl<T: DeserializeOwned> FromRequest<AppContext> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<AppContext> for KeyedJsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, Problem> {
+        let route = format!("{} {}", request.method(), request.uri().path());
         let (headers, bytes) = whole(request, ctx).await?;
         require_type(&headers, JSON)?;
-        parse(&bytes).map(Self)
+        let body = parse(&bytes)?;
+        let invalid = |detail: String| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid-idempotency-key",
+                "Invalid Idempotency-Key",
+                detail,
+            )
+        };
+        let mut sent = headers.get_all("idempotency-key").iter();
+        let key = match (sent.next(), sent.next()) {
+            (None, _) => None,
+            (Some(_), Some(_)) => return Err(invalid("there is more than one".to_owned())),
+            (Some(key), None) => Some(
+                IdempotencyKey::read(route, key.as_bytes(), hash(&bytes)?)
+                    .map_err(|error| invalid(error.to_string()))?,
+            ),
+        };
+        Ok(Self { body, key })
     }
+}
+
+/// What tells a JSON body from others: neither blanks nor the order of members count.
+fn hash(bytes: &[u8]) -> Result<String, Problem> {
+    let value: serde_json::Value =
+        serde_json::from_slice(bytes).map_err(|error| not_json(error.to_string()))?;
+    Ok(base64::engine::general_purpose::STANDARD_NO_PAD.encode(Sha256::digest(value.to_string())))
 }
 
 /// A JSON body that may be absent: then its type's default. Without a body, no content type is asked for.
@@ -258,9 +291,11 @@ fn require_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
     ))
 }
 
+fn not_json(detail: String) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "not-json", "Not JSON", detail)
+}
+
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let not_json =
-        |detail: String| Problem::new(StatusCode::BAD_REQUEST, "not-json", "Not JSON", detail);
     let text = std::str::from_utf8(bytes)
         .map_err(|error| not_json(format!("the body is not UTF-8: {error}")))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);

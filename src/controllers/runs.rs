@@ -11,9 +11,10 @@ use loco_rs::{
 };
 use serde::Deserialize;
 
-use super::extract::{Asking, Door, JsonBody, OptionalJsonBody, RunPath};
+use super::extract::{Asking, Door, KeyedJsonBody, OptionalJsonBody, RunPath};
 use crate::{
     conversation::{StartRun, StopMode},
+    orchestrator::{Once, Started},
     views::{
         problem::Problem,
         run::{RunView, StartedView, StoppedView},
@@ -24,13 +25,24 @@ use crate::{
 async fn start_run(
     door: Door,
     Asking(subject): Asking,
-    JsonBody(order): JsonBody<StartRun>,
+    KeyedJsonBody { body, key }: KeyedJsonBody<StartRun>,
 ) -> Result<Response, Problem> {
-    let run = door.runs.start(order, &subject.0).await?;
-    let location = format!("/api/run/{}", run.id);
-    let mut response = (StatusCode::CREATED, Json(StartedView::from(run))).into_response();
-    if let Ok(location) = HeaderValue::from_str(&location) {
-        response.headers_mut().insert(header::LOCATION, location);
+    let once = key.map(|key| Once {
+        key,
+        answer: StartedView::body,
+    });
+    let answer = match door.runs.start(body, &subject.0, once).await? {
+        Started::Now(run) => StartedView::body(&run),
+        Started::Before(answer) => answer,
+    };
+    let mut response = (StatusCode::CREATED, answer.clone()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if let Some(location) = StartedView::location(&answer) {
+        headers.insert(header::LOCATION, location);
     }
     Ok(response)
 }

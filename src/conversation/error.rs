@@ -31,6 +31,11 @@ pub enum RunError {
     /// The input breaks rules.
     #[error("the input breaks {} rule(s)", .0.len())]
     Invalid(Vec<Violation>),
+    /// The same idempotency key came with another body before.
+    #[error(
+        "this Idempotency-Key was used with another body within the last 24 hours: use a new key for a new request"
+    )]
+    KeyReused,
     /// The bot is not in the version that the caller thinks.
     #[error("the bot is in version {version} now")]
     VersionMismatch {

@@ -8,6 +8,7 @@ mod bot;
 mod error;
 mod event;
 mod failure;
+mod idempotency;
 mod object;
 mod policy;
 mod prompt;
@@ -29,6 +30,7 @@ pub use event::{
     TurnInterrupted, TurnRestarted, TurnStarted,
 };
 pub use failure::{AttemptFailure, Failure, FailureCode};
+pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey};
 pub use object::Object;
 pub use policy::{end_after, next_turn_of, speaker};
 pub use prompt::{Prompt, PromptMessage, Role, lay_out};

@@ -7,7 +7,12 @@ use validator::Validate;
 
 use super::{
     bot::{Bot, BotSpec},
+    event::{EventId, Totals},
     object::objects,
+    record::Run,
+    run::{RunId, RunStatus},
+    time::Timestamp,
+    usage::Usage,
     validate::{Violation, check, not_blank, within_text_limit},
 };
 
@@ -35,6 +40,33 @@ pub struct RunPlan {
     pub bots: Vec<Bot>,
     /// How many turns there will be at most.
     pub max_turns: u32,
+}
+
+impl RunPlan {
+    /// The run that was just accepted by this plan.
+    #[must_use]
+    pub fn accepted(&self, id: RunId, at: Timestamp) -> Run {
+        Run {
+            id,
+            status: RunStatus::Queued,
+            reason: None,
+            failure: None,
+            topic: self.topic.clone(),
+            bots: self.bots.clone(),
+            max_turns: self.max_turns,
+            totals: Totals {
+                turns: 0,
+                usage: Usage::default(),
+                cost_usd: None,
+                cost_complete: true,
+            },
+            in_progress: None,
+            last_event_id: EventId::durable(1),
+            created_at: at,
+            started_at: None,
+            finished_at: None,
+        }
+    }
 }
 
 impl StartRun {

@@ -48,7 +48,7 @@ impl Store {
     }
 
     /// The database's now, in milliseconds since 1970.
-    fn now(&self) -> SimpleExpr {
+    pub(super) fn now(&self) -> SimpleExpr {
         if self.is_shared() {
             Expr::cust("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
         } else {

@@ -13,6 +13,7 @@ mod connect;
 mod db;
 mod driving_lock;
 mod events;
+mod idempotency;
 mod leases;
 mod rows;
 mod runs;
@@ -28,8 +29,9 @@ pub use commands::{Applied, Command, CommandKind, Locked, Order};
 pub use connect::{PoolOptions, PostgresOptions, connect, is_memory, unsynced};
 pub use driving_lock::DrivingLock;
 pub use events::LoggedEvent;
+pub use idempotency::KeptAnswer;
 pub use leases::{Takeover, Wanting};
-pub use runs::{Asked, Claimed};
+pub use runs::{Asked, Claimed, Inserted};
 pub use schema::{SchemaError, check_schema};
 pub use trouble::explain;
 

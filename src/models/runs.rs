@@ -13,8 +13,8 @@ use super::{
     rows::{db_u32, json, read_u32, read_u64, unreadable},
 };
 use crate::conversation::{
-    Bot, BotVersion, Message, MessageKind, MessageStatus, Run, RunEvent, RunId, RunPlan,
-    RunStarted, RunStatus, Timestamp, Transcript, Usage, next_turn_of,
+    Bot, BotVersion, IdempotencyKey, Message, MessageKind, MessageStatus, Run, RunEvent, RunId,
+    RunPlan, RunStarted, RunStatus, Timestamp, Transcript, Usage, next_turn_of,
 };
 
 /// A run that the caller drives from now on.
@@ -49,6 +49,15 @@ impl Claimed {
     }
 }
 
+/// What became of a new run.
+#[derive(Debug)]
+pub enum Inserted {
+    /// It was written, with these events.
+    Now(Vec<LoggedEvent>),
+    /// Its idempotency key has an answer already.
+    Before,
+}
+
 /// The provider requests of a turn that have ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asked {
@@ -59,17 +68,19 @@ pub struct Asked {
 }
 
 impl Store {
-    /// Writes a new run: its row, its bots, the topic as first message, and the event `run.started`.
+    /// Writes a new run: its row, its bots, the topic as first message, and the event `run.started`. With a key, its answer is kept
+    /// in the same transaction, and nothing is written if the key has one already.
     ///
     /// # Errors
-    /// When the database fails; nothing is written then.
+    /// When the database fails; the run may have been written all the same if [`StoreError::passes`].
     pub async fn insert_run(
         &self,
         id: RunId,
         owner: &str,
         plan: &RunPlan,
         at: Timestamp,
-    ) -> Result<Vec<LoggedEvent>, StoreError> {
+        once: Option<(&IdempotencyKey, &str)>,
+    ) -> Result<Inserted, StoreError> {
         let started = RunEvent::RunStarted(RunStarted {
             run_id: id,
             topic: plan.topic.clone(),
@@ -85,6 +96,12 @@ impl Store {
             .map(|bot| bots::Model::row(id, bot, next_turn_of(bot.index, 0, plan.max_turns, count)))
             .collect();
         let txn = self.db.begin().await?;
+        if let Some((key, answer)) = once
+            && !self.keep_answer(&txn, owner, key, answer).await?
+        {
+            txn.rollback().await?;
+            return Ok(Inserted::Before);
+        }
         runs::Entity::insert(new_row(id, owner, plan, count, at)?)
             .exec_without_returning(&txn)
             .await?;
@@ -96,7 +113,7 @@ impl Store {
             .await?;
         events::append(&txn, id, &logged, at).await?;
         txn.commit().await?;
-        Ok(logged)
+        Ok(Inserted::Now(logged))
     }
 
     /// All that a run's owner needs to know of it. Only the owner changes these rows, but for new versions of bots.

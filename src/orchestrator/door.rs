@@ -8,11 +8,12 @@ use super::{Config, Doorbell, Supervisor, clock, plan};
 pub use crate::event_log::Reader as Subscription;
 use crate::{
     conversation::{
-        Bot, BotChange, BotUpdated, EventId, ProviderInfo, Run, RunError, RunId, StartRun,
-        StopAnswer, StopMode, Transcript, Violation, check_name_is_free, next_turn_of,
+        Bot, BotChange, BotUpdated, EventId, IdempotencyKey, ProviderInfo, Run, RunError, RunId,
+        RunPlan, StartRun, StopAnswer, StopMode, Transcript, Violation, check_name_is_free,
+        next_turn_of,
     },
     event_log::{EventLog, Opened},
-    models::{CommandKind, Locked, Order, Store},
+    models::{CommandKind, Inserted, Locked, Order, Store},
     providers::Registry,
 };
 
@@ -36,6 +37,24 @@ struct Inner {
     config: Arc<Config>,
     supervisor: Supervisor,
     doorbell: Arc<dyn Doorbell>,
+}
+
+/// A request that is carried out once, however often it comes.
+#[derive(Debug, Clone)]
+pub struct Once {
+    /// Under this key.
+    pub key: IdempotencyKey,
+    /// What is answered, and kept to be answered again.
+    pub answer: fn(&Run) -> String,
+}
+
+/// What a request to start a run came to.
+#[derive(Debug)]
+pub enum Started {
+    /// A new run.
+    Now(Box<Run>),
+    /// The request came before, and this was the answer.
+    Before(String),
 }
 
 /// What a request for a stream finds.
@@ -69,35 +88,39 @@ impl Runs {
         }
     }
 
-    /// Accepts a run. `owner` is who is asking; empty for nobody.
+    /// Accepts a run. `owner` is who is asking; empty for nobody. With `once`, a request that came before gets its answer again.
     ///
     /// # Errors
-    /// `Invalid` with every broken rule; `Unavailable`.
-    pub async fn start(&self, order: StartRun, owner: &str) -> Result<Run, RunError> {
-        let specs: Vec<String> = order.bots.iter().map(|bot| bot.provider.clone()).collect();
-        let unknown = (0..).zip(&specs).filter_map(|(index, provider): (u32, _)| {
-            self.inner
-                .check_provider(provider, &format!("/bots/{index}/provider"))
-                .err()
-        });
-        let unknown: Vec<Violation> = unknown.flatten().collect();
-        let plan = match order.plan(self.inner.config.max_turns) {
-            Ok(plan) if unknown.is_empty() => plan,
-            Ok(_) => return Err(RunError::Invalid(unknown)),
-            Err(violations) => {
-                return Err(RunError::Invalid(
-                    violations.into_iter().chain(unknown).collect(),
-                ));
-            }
-        };
+    /// `Invalid` with every broken rule; `KeyReused`; `Unavailable`: whether the run was accepted is not known then, unless it is
+    /// asked again with the same key.
+    pub async fn start(
+        &self,
+        order: StartRun,
+        owner: &str,
+        once: Option<Once>,
+    ) -> Result<Started, RunError> {
+        if let Some(once) = &once
+            && let Some(answer) = self.inner.answered(owner, &once.key).await?
+        {
+            return Ok(Started::Before(answer));
+        }
+        let plan = self.inner.plan(order)?;
         let (inner, owner) = (Arc::clone(&self.inner), owner.to_owned());
-        let id = RunId::from_uuid(uuid::Uuid::now_v7());
+        let (id, at) = (RunId::from_uuid(uuid::Uuid::now_v7()), clock::now());
         self.tracked(async move {
-            let logged = inner.store.insert_run(id, &owner, &plan, clock::now()).await?;
-            inner.log.publish(id, &logged);
+            let run = plan.accepted(id, at);
+            let answer = once.as_ref().map(|once| (once.answer)(&run));
+            let keyed = once.as_ref().map(|once| &once.key).zip(answer.as_deref());
+            match inner.store.insert_run(id, &owner, &plan, at, keyed).await {
+                Ok(Inserted::Now(logged)) => inner.log.publish(id, &logged),
+                Ok(Inserted::Before) => return inner.started_before(&owner, once).await,
+                // The commit may have gone through although nobody heard of it.
+                Err(error) if error.passes() && inner.store.log_end(id).await?.is_some() => {}
+                Err(error) => return Err(error.into()),
+            }
             inner.doorbell.ring(id).await;
             tracing::info!(run.id = %id, bots = plan.bots.len(), max_turns = plan.max_turns, "run accepted");
-            inner.run(id).await
+            Ok(Started::Now(Box::new(run)))
         })
         .await
     }
@@ -245,6 +268,46 @@ impl Runs {
 }
 
 impl Inner {
+    /// Checks an order.
+    fn plan(&self, order: StartRun) -> Result<RunPlan, RunError> {
+        let specs: Vec<String> = order.bots.iter().map(|bot| bot.provider.clone()).collect();
+        let unknown = (0..).zip(&specs).filter_map(|(index, provider): (u32, _)| {
+            self.check_provider(provider, &format!("/bots/{index}/provider"))
+                .err()
+        });
+        let unknown: Vec<Violation> = unknown.flatten().collect();
+        match order.plan(self.config.max_turns) {
+            Ok(plan) if unknown.is_empty() => Ok(plan),
+            Ok(_) => Err(RunError::Invalid(unknown)),
+            Err(violations) => Err(RunError::Invalid(
+                violations.into_iter().chain(unknown).collect(),
+            )),
+        }
+    }
+
+    /// The answer that the key had before.
+    async fn answered(
+        &self,
+        owner: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<String>, RunError> {
+        match self.store.kept_answer(owner, key).await? {
+            Some(kept) if kept.body_hash != key.body_hash => Err(RunError::KeyReused),
+            kept => Ok(kept.map(|kept| kept.answer)),
+        }
+    }
+
+    /// The answer of a request under the same key that was quicker.
+    async fn started_before(&self, owner: &str, once: Option<Once>) -> Result<Started, RunError> {
+        let answer = match &once {
+            Some(once) => self.answered(owner, &once.key).await?,
+            None => None,
+        };
+        // Gone again within this moment: its day was over.
+        let gone = || RunError::Unavailable("the key's answer has just expired".into());
+        Ok(Started::Before(answer.ok_or_else(gone)?))
+    }
+
     /// Writes a stop down. If the database is away, or does not answer soon, the run's stream is closed here all the same: its
     /// task then ends the run as soon as it can.
     async fn or_hang_up<T>(

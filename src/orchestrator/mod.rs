@@ -19,7 +19,7 @@ mod supervisor;
 
 use std::time::Duration;
 
-pub use door::{Runs, Streaming, Subscription};
+pub use door::{Once, Runs, Started, Streaming, Subscription};
 pub use supervisor::Supervisor;
 
 use crate::conversation::{RetryPolicy, RunId};

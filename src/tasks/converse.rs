@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     app::Parts,
     conversation::{BotSpec, EventId, Params, ProviderInfo, RunError, RunId, StartRun, StopMode},
-    orchestrator::{Runs, Streaming},
+    orchestrator::{Runs, Started, Streaming},
 };
 
 /// The task.
@@ -102,7 +102,11 @@ fn bot(
 
 /// Runs the conversation and prints it; Ctrl-C stops it.
 async fn converse(runs: &Runs, order: StartRun) -> Result<()> {
-    let run = runs.start(order, "").await.map_err(told)?;
+    let run = match runs.start(order, "", None).await.map_err(told)? {
+        Started::Now(run) => run,
+        // Only a request with a key can have come before.
+        Started::Before(answer) => return Err(Error::string(&answer)),
+    };
     let mut screen = Screen::new(std::io::stdout());
     let Streaming::Open(mut stream) = runs.stream(run.id, EventId::START).await.map_err(told)?
     else {

@@ -214,6 +214,12 @@ impl From<RunError> for Problem {
                 detail,
             )
             .with_errors(violations),
+            RunError::KeyReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "Idempotency key reused",
+                detail,
+            ),
             RunError::VersionMismatch { version } => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "version-mismatch",

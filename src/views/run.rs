@@ -1,6 +1,7 @@
 //! A run as JSON.
 
-use serde::Serialize;
+use axum::http::HeaderValue;
+use serde::{Deserialize, Serialize};
 
 use crate::conversation::{
     Bot, BotChange, EndReason, Failure, Params, Run, RunId, RunStatus, StopAnswer, Timestamp, Usage,
@@ -62,6 +63,26 @@ pub struct StartedView {
     run: RunView,
     stream_url: String,
     export_url: String,
+}
+
+impl StartedView {
+    /// The answer as it goes out, and as it is kept for a request that comes twice.
+    #[must_use]
+    pub fn body(run: &Run) -> String {
+        // Text and numbers cannot fail.
+        serde_json::to_string(&Self::from(run.clone())).unwrap_or_default()
+    }
+
+    /// Where the run of such an answer is.
+    #[must_use]
+    pub fn location(body: &str) -> Option<HeaderValue> {
+        #[derive(Deserialize)]
+        struct Named {
+            run_id: RunId,
+        }
+        let Named { run_id } = serde_json::from_str(body).ok()?;
+        HeaderValue::from_str(&format!("/api/run/{run_id}")).ok()
+    }
 }
 
 impl From<Run> for StartedView {

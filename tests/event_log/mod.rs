@@ -38,7 +38,13 @@ impl Log {
         };
         let run = RunId::from_uuid(uuid::Uuid::now_v7());
         store
-            .insert_run(run, "", &order.plan(9).unwrap(), Timestamp::from_millis(0))
+            .insert_run(
+                run,
+                "",
+                &order.plan(9).unwrap(),
+                Timestamp::from_millis(0),
+                None,
+            )
             .await
             .unwrap();
         Self {

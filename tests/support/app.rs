@@ -98,6 +98,11 @@ impl TestApp {
 
     /// The same, with settings over it.
     pub(crate) async fn with(script: Script, settings: Value) -> Self {
+        Self::on(None, script, settings).await
+    }
+
+    /// The same on that database; without one, on a new one of this run's kind.
+    pub(crate) async fn on(uri: Option<&str>, script: Script, settings: Value) -> Self {
         let simulator = Simulator::start(([127, 0, 0, 1], 0).into(), script)
             .await
             .unwrap();
@@ -112,8 +117,15 @@ impl TestApp {
         merge(&mut all, &settings);
         let mut config = Config::from_folder(&Environment::Test, Path::new("config")).unwrap();
         config.settings = Some(all);
-        let database = Database::of_this_run().await;
-        config.database.uri.clone_from(&database.uri);
+        let (database, uri) = match uri {
+            Some(uri) => (None, uri.to_owned()),
+            None => {
+                let database = Database::of_this_run().await;
+                let uri = database.uri.clone();
+                (Some(database), uri)
+            }
+        };
+        config.database.uri = uri;
         let booted = App::boot(StartMode::ServerOnly, &Environment::Test, config)
             .await
             .unwrap();
@@ -135,7 +147,7 @@ impl TestApp {
             client,
             shutdown,
             server,
-            database: Some(database),
+            database,
             closed: false,
         }
     }

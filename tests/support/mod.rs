@@ -3,9 +3,11 @@
 mod app;
 mod database;
 mod fold;
+mod proxy;
 mod sse;
 
 pub(crate) use app::{Answer, TestApp, client, talk, within};
 pub(crate) use database::{Database, pool};
 pub(crate) use fold::Fold;
+pub(crate) use proxy::{Proxy, When};
 pub(crate) use sse::{Event, SseClient, SseDecoder};

@@ -4,6 +4,7 @@ pub mod attempts;
 pub mod bots;
 pub mod commands;
 pub mod events;
+pub mod idempotency_keys;
 pub mod messages;
 pub mod nodes;
 pub mod runs;

@@ -1,0 +1,90 @@
+//! The connection breaks at each exchange in turn: before the server hears of it, and after it has done it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parley::simulator::Script;
+use serde_json::json;
+
+use super::{Fixture, insist, read_and_compare, start};
+use crate::support::{When, within};
+
+/// A run of two turns with a change, so that every kind of transaction is among the exchanges.
+async fn talk(fixture: &Fixture) {
+    let app = &fixture.app;
+    let id = start(app, 2).await;
+    let path = format!("/api/run/{id}/bot/1");
+    let change = json!({"system_prompt": "Be brief."});
+    insist_unless_over(fixture, &path, &change).await;
+    let export = read_and_compare(app, &id).await;
+    assert_eq!(export["status"], "completed", "{export}");
+    let path = format!("/api/run/{id}/stop");
+    insist(async || app.send(app.request("POST", &path)).await).await;
+}
+
+/// The run may be over before it is changed.
+async fn insist_unless_over(fixture: &Fixture, path: &str, change: &serde_json::Value) {
+    within("the change", async {
+        loop {
+            let answer = fixture.app.patch(path, change).await;
+            match answer.status {
+                200 | 409 => return,
+                503 => {}
+                _ => panic!("{answer:?}"),
+            }
+        }
+    })
+    .await;
+}
+
+async fn check(fixture: &Fixture, runs: i64) {
+    assert_eq!(fixture.count("SELECT count(*) FROM runs").await, runs);
+    let doubled = "SELECT count(*) FROM (SELECT 1 FROM attempts WHERE outcome = 'completed' GROUP BY run_id, turn HAVING count(*) > 1) x";
+    assert_eq!(
+        fixture.count(doubled).await,
+        0,
+        "a finished turn was generated again"
+    );
+    let spoken = fixture
+        .count("SELECT count(*) FROM events WHERE name IN ('turn.started', 'turn.restarted')")
+        .await;
+    let asked = fixture.app.simulator.requests().len();
+    assert!(
+        asked as i64 <= spoken,
+        "{asked} requests, {spoken} attempts told"
+    );
+    let gaps =
+        "SELECT count(*) FROM (SELECT 1 FROM events GROUP BY run_id HAVING count(*) <> max(seq)) x";
+    assert_eq!(fixture.count(gaps).await, 0, "a log has gaps");
+    let open = "SELECT count(*) FROM commands WHERE outcome IS NULL";
+    assert_eq!(fixture.count(open).await, 0, "a command was forgotten");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_connection_may_break_at_any_exchange() {
+    let Some(first) = Fixture::new(Script::text("Well.")).await else {
+        return;
+    };
+    let before = first.proxy.exchanges();
+    talk(&first).await;
+    let count = u32::try_from(first.proxy.exchanges() - before).unwrap();
+    println!("{count} exchanges");
+    first.close().await;
+    let next = AtomicU32::new(0);
+    let workers = (0..4).map(async |_| {
+        let fixture = Fixture::new(Script::text("Well.")).await.unwrap();
+        let mut runs = 0;
+        loop {
+            let case = next.fetch_add(1, Ordering::SeqCst);
+            let (at, when) = (case / 2, [When::Before, When::After][case as usize % 2]);
+            if at >= count {
+                break;
+            }
+            fixture.proxy.break_at(at, when);
+            talk(&fixture).await;
+            runs += 1;
+            check(&fixture, runs).await;
+        }
+        fixture.close().await;
+    });
+    futures_util::future::join_all(workers).await;
+}

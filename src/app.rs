@@ -25,7 +25,7 @@ use loco_rs::{
 use migration::Migrator;
 
 pub use boot::reason;
-pub use parts::Parts;
+pub use parts::{Parts, stored};
 pub use serve::{ServeOptions, serve};
 
 use crate::{controllers, middleware, tasks, workers};
@@ -98,6 +98,7 @@ impl Hooks for App {
     fn register_tasks(tasks: &mut Tasks) {
         tasks.register(tasks::converse::Converse);
         tasks.register(tasks::hash_password::HashPassword);
+        tasks.register(tasks::prune::Prune);
         tasks.register(tasks::simulate::Simulate);
         // tasks-inject (do not remove)
     }

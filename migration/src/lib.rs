@@ -8,6 +8,7 @@ pub use sea_orm_migration::prelude::*;
 mod m20261124_000001_runs;
 mod m20261124_000002_leases;
 mod m20261124_000003_idempotency;
+mod m20261124_000004_history;
 
 /// All steps, in order.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000001_runs::Migration),
             Box::new(m20261124_000002_leases::Migration),
             Box::new(m20261124_000003_idempotency::Migration),
+            Box::new(m20261124_000004_history::Migration),
             // inject-above (do not remove this comment)
         ]
     }

@@ -62,11 +62,12 @@ impl Parts {
             .map_err(Error::wrap)?;
         migrated(ctx).await?;
         let simulator = simulator(&settings).await?;
-        let store = Store::new(ctx.db.clone(), settings.database.statement_timeout + SPARE);
+        let store = store(ctx)?;
         let log = EventLog::new(store.clone());
         let registry =
             Registry::new(provider_config(&settings, simulator.as_deref())).map_err(Error::wrap)?;
-        let config = Arc::new(orchestrator_config(&settings));
+        let in_memory = is_memory(&ctx.config.database.uri);
+        let config = Arc::new(orchestrator_config(&settings, in_memory));
         let supervisor = Supervisor::new(
             store.clone(),
             log.clone(),
@@ -100,7 +101,7 @@ impl Parts {
             log,
             shutdown,
             // What is in memory is gone with the process: nobody goes on with it, so nobody waits for it either.
-            drain: if is_memory(&ctx.config.database.uri) {
+            drain: if in_memory {
                 Duration::ZERO
             } else {
                 settings.drain
@@ -128,6 +129,26 @@ impl Parts {
         self.supervisor.shut_down(TASKS_PATIENCE).await;
         drop(self.simulator);
     }
+}
+
+/// The store on the application's database.
+fn store(ctx: &AppContext) -> Result<Store> {
+    let patience = settings_of(ctx)?.database.statement_timeout + SPARE;
+    Ok(Store::new(ctx.db.clone(), patience))
+}
+
+/// The store, for a task that drives nothing.
+///
+/// # Errors
+/// When the database is in memory, where there is nothing to work on, or its schema is not the one of this version.
+pub async fn stored(ctx: &AppContext) -> Result<Store> {
+    if is_memory(&ctx.config.database.uri) {
+        return Err(Error::string(
+            "the database is in memory, so this process would find an empty one: set DATABASE_URL",
+        ));
+    }
+    migrated(ctx).await?;
+    store(ctx)
 }
 
 /// The settings, as `after_context` has left them.
@@ -269,7 +290,7 @@ fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> provid
     }
 }
 
-fn orchestrator_config(settings: &Settings) -> orchestrator::Config {
+fn orchestrator_config(settings: &Settings, in_memory: bool) -> orchestrator::Config {
     let settings::Retry {
         max_attempts,
         base,
@@ -288,6 +309,7 @@ fn orchestrator_config(settings: &Settings) -> orchestrator::Config {
         },
         node_lifetime: settings.node_lifetime,
         max_takeovers: settings.max_takeovers,
+        max_ended_runs: in_memory.then_some(settings.ended_runs),
         stop_patience: settings.stop_patience,
     }
 }

@@ -9,6 +9,7 @@ pub mod bots;
 pub mod exports;
 pub mod extract;
 pub mod health;
+mod history;
 pub mod providers;
 pub mod runs;
 pub mod streams;

@@ -1,4 +1,4 @@
-//! `/api/run`: start, look, stop.
+//! `/api/run`: start, list, look, stop, delete.
 
 use axum::{
     Json,
@@ -11,13 +11,16 @@ use loco_rs::{
 };
 use serde::Deserialize;
 
-use super::extract::{Asking, Door, KeyedJsonBody, OptionalJsonBody, RunPath};
+use super::{
+    extract::{Asking, Door, KeyedJsonBody, OptionalJsonBody, RunPath},
+    history::HistoryQuery,
+};
 use crate::{
-    conversation::{StartRun, StopMode},
+    conversation::{HistoryCursor, StartRun, StopMode},
     orchestrator::{Once, Started},
     views::{
         problem::Problem,
-        run::{RunView, StartedView, StoppedView},
+        run::{HistoryView, RunView, StartedView, StoppedView, next_page},
     },
 };
 
@@ -52,6 +55,34 @@ async fn get_run(door: Door, RunPath(id): RunPath) -> Result<Json<RunView>, Prob
     Ok(Json(door.runs.get(id).await?.into()))
 }
 
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+async fn list_runs(
+    door: Door,
+    HistoryQuery {
+        filter,
+        after,
+        limit,
+        url,
+    }: HistoryQuery,
+) -> Result<Response, Problem> {
+    let page = door.runs.history(&filter, after, limit).await?;
+    let next = page
+        .more_after
+        .map(|run| HistoryCursor(run).to_text(&filter));
+    let link = next.as_ref().and_then(|cursor| next_page(&url, cursor));
+    let mut response = Json(HistoryView::new(page, next)).into_response();
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+async fn delete_run(door: Door, RunPath(id): RunPath) -> Result<StatusCode, Problem> {
+    door.runs.delete(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// The body of a stop; absent means now.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,7 +110,7 @@ async fn stop_run(
 pub fn routes() -> Routes {
     Routes::new()
         .prefix("api/run")
-        .add("/", post(start_run))
-        .add("/{run_id}", get(get_run))
+        .add("/", post(start_run).get(list_runs))
+        .add("/{run_id}", get(get_run).delete(delete_run))
         .add("/{run_id}/stop", post(stop_run))
 }

@@ -20,6 +20,14 @@ pub enum RunError {
         /// How it ended.
         status: RunStatus,
     },
+    /// The run is not over, so it cannot be deleted.
+    #[error("run {id} is {}: stop it first", status.as_str())]
+    NotEnded {
+        /// The run.
+        id: RunId,
+        /// Where it stands.
+        status: RunStatus,
+    },
     /// The run has no bot at this place.
     #[error("the run has {bots} bots, counted from 0: there is no bot {index}")]
     NoSuchBot {

@@ -8,6 +8,7 @@ mod bot;
 mod error;
 mod event;
 mod failure;
+mod history;
 mod idempotency;
 mod object;
 mod policy;
@@ -30,6 +31,7 @@ pub use event::{
     TurnInterrupted, TurnRestarted, TurnStarted,
 };
 pub use failure::{AttemptFailure, Failure, FailureCode};
+pub use history::{HistoryCursor, HistoryFilter, HistoryPage, InvalidHistoryCursor, words};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey};
 pub use object::Object;
 pub use policy::{end_after, next_turn_of, speaker};
@@ -41,7 +43,7 @@ pub use retry::RetryPolicy;
 pub use run::{EndReason, InvalidRunId, RunId, RunStatus, UnknownStatus};
 pub use start::{RunPlan, StartRun, check_name_is_free};
 pub use stop_reason::StopReason;
-pub use time::Timestamp;
+pub use time::{InvalidTimestamp, Timestamp};
 pub use transcript::{Message, MessageKind, MessageStatus};
 pub use usage::Usage;
 pub use validate::{MAX_TEXT_BYTES, Violation, check};

@@ -68,7 +68,7 @@ pub enum RunStatus {
 impl RunStatus {
     /// The word on the wire and in the database.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Running => "running",

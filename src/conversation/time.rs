@@ -27,6 +27,20 @@ impl Timestamp {
     }
 }
 
+/// A text that is no moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be a moment as of RFC 3339, such as 2026-11-24T12:00:00Z")]
+pub struct InvalidTimestamp;
+
+impl std::str::FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        let moment = DateTime::parse_from_rfc3339(text).map_err(|_| InvalidTimestamp)?;
+        Ok(Self(moment.timestamp_millis()))
+    }
+}
+
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let moment = DateTime::<Utc>::from_timestamp_millis(self.0).unwrap_or_default();
@@ -43,7 +57,6 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let moment = DateTime::parse_from_rfc3339(&text).map_err(D::Error::custom)?;
-        Ok(Self(moment.timestamp_millis()))
+        text.parse().map_err(D::Error::custom)
     }
 }

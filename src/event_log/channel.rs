@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::watch;
@@ -23,6 +26,8 @@ pub struct Channel {
     tail: Mutex<Vec<Arc<Segment>>>,
     /// The newest id. Only wakes: the segments and the database answer.
     head: watch::Sender<EventId>,
+    /// Whether the run was removed.
+    gone: AtomicBool,
 }
 
 impl Channel {
@@ -32,6 +37,7 @@ impl Channel {
             registry,
             tail: Mutex::default(),
             head: watch::Sender::new(EventId::START),
+            gone: AtomicBool::new(false),
         }
     }
 
@@ -87,6 +93,17 @@ impl Channel {
             last.cut();
         }
         self.head.send_modify(|_| {});
+    }
+
+    /// The run was removed: whoever waits for more waits in vain.
+    pub(super) fn vanish(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.head.send_modify(|_| {});
+    }
+
+    /// Whether the run was removed.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
     /// Wakes whoever waits, if there is more in the database than was ever shown here.

@@ -106,7 +106,15 @@ impl EventLog {
         )))
     }
 
-    /// Wakes the readers of runs that other processes drive: `here` tells which are driven in this one. One query for all.
+    /// Ends the streams of a run that was removed.
+    pub fn vanish(&self, run: RunId) {
+        let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(&run).and_then(Weak::upgrade) {
+            channel.vanish();
+        }
+    }
+
+    /// Wakes the readers of runs that other processes drive, and ends those of runs that were removed: `here` tells which are driven in this one. One query for all.
     ///
     /// # Errors
     /// When the database fails.
@@ -122,8 +130,12 @@ impl EventLog {
         let ids: Vec<RunId> = watched.iter().map(|(run, _)| *run).collect();
         let seqs: HashMap<RunId, u64> = self.store.last_seqs(&ids).await?.into_iter().collect();
         for (run, channel) in watched {
-            if let (Some(channel), Some(seq)) = (channel.upgrade(), seqs.get(&run)) {
-                channel.wake(*seq);
+            let Some(channel) = channel.upgrade() else {
+                continue;
+            };
+            match seqs.get(&run) {
+                Some(seq) => channel.wake(*seq),
+                None => channel.vanish(),
             }
         }
         Ok(())

@@ -50,7 +50,8 @@ impl Reader {
         }
     }
 
-    /// Waits for what comes after all that was handed out: one or several whole SSE blocks. `None` after the final event.
+    /// Waits for what comes after all that was handed out: one or several whole SSE blocks. `None` after the final event, and where
+    /// the run was removed.
     ///
     /// Cancel-safe: what was read and not handed out is handed out by the next call.
     ///
@@ -69,6 +70,9 @@ impl Reader {
             self.read_live();
             if self.ready.is_empty() && self.segment.is_none() {
                 self.read_stored().await?;
+            }
+            if self.ready.is_empty() && self.channel.is_gone() {
+                return Ok(None);
             }
             // The channel is held, so its sender lives: the wait ends by an append.
             if self.ready.is_empty() && self.head.changed().await.is_err() {

@@ -13,10 +13,18 @@ use super::{
     db::Transaction,
     events::{self, LoggedEvent},
     rows::{db_u32, db_u64, json, read_u64},
+    search,
 };
 use crate::conversation::{
     EndReason, Failure, Message, RunEvent, RunId, RunStatus, Timestamp, Usage,
 };
+
+/// The words for a run that is over.
+pub(super) const FINAL: [&str; 3] = [
+    RunStatus::Completed.as_str(),
+    RunStatus::Stopped.as_str(),
+    RunStatus::Failed.as_str(),
+];
 
 /// The part of a run that changes while it lives.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,6 +199,7 @@ pub(super) async fn write(
         messages::Entity::insert(messages::Model::row(run, message)?)
             .exec_without_returning(txn)
             .await?;
+        search::index(txn, run, message.pos, &message.text).await?;
     }
     if let Some(attempt) = &change.attempt {
         insert_attempt(txn, run, attempt, change.at).await?;
@@ -259,12 +268,11 @@ pub(super) fn update(run: RunId, change: &Change) -> Result<UpdateMany<runs::Ent
 
 /// The update that takes the next command id of a run that is not over, and with it the row's lock.
 pub(super) fn take_command(run: RunId) -> UpdateMany<runs::Entity> {
-    let over = [RunStatus::Completed, RunStatus::Stopped, RunStatus::Failed].map(RunStatus::as_str);
     runs::Entity::update_many()
         .col_expr(
             runs::Column::LastCommand,
             Expr::col(runs::Column::LastCommand).add(1),
         )
         .filter(runs::Column::Id.eq(run.as_uuid()))
-        .filter(runs::Column::Status.is_not_in(over))
+        .filter(runs::Column::Status.is_not_in(FINAL))
 }

@@ -11,13 +11,16 @@ mod changes;
 mod commands;
 mod connect;
 mod db;
+mod deletion;
 mod driving_lock;
 mod events;
+mod history;
 mod idempotency;
 mod leases;
 mod rows;
 mod runs;
 mod schema;
+mod search;
 mod trouble;
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ use super::{
     changes::{AttemptRecord, Head},
     events::{self, LoggedEvent},
     rows::{db_u32, json, read_u32, read_u64, unreadable},
+    search,
 };
 use crate::conversation::{
     Bot, BotVersion, IdempotencyKey, Message, MessageKind, MessageStatus, Run, RunEvent, RunId,
@@ -111,6 +112,7 @@ impl Store {
         messages::Entity::insert(messages::Model::row(id, &topic(plan, at))?)
             .exec_without_returning(&txn)
             .await?;
+        search::index(&txn, id, 1, &plan.topic).await?;
         events::append(&txn, id, &logged, at).await?;
         txn.commit().await?;
         Ok(Inserted::Now(logged))
@@ -273,7 +275,7 @@ pub(super) async fn newest_bots(
 }
 
 /// The last version of each bot, of versions ordered by bot, then by version.
-fn newest(versions: &[BotVersion]) -> Vec<Bot> {
+pub(super) fn newest(versions: &[BotVersion]) -> Vec<Bot> {
     let last_of_its_bot = |(at, version): &(usize, &BotVersion)| {
         versions
             .get(at + 1)

@@ -8,9 +8,9 @@ use super::{Config, Doorbell, Supervisor, clock, plan};
 pub use crate::event_log::Reader as Subscription;
 use crate::{
     conversation::{
-        Bot, BotChange, BotUpdated, EventId, IdempotencyKey, ProviderInfo, Run, RunError, RunId,
-        RunPlan, StartRun, StopAnswer, StopMode, Transcript, Violation, check_name_is_free,
-        next_turn_of,
+        Bot, BotChange, BotUpdated, EventId, HistoryFilter, HistoryPage, IdempotencyKey,
+        ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Transcript,
+        Violation, check_name_is_free, next_turn_of,
     },
     event_log::{EventLog, Opened},
     models::{CommandKind, Inserted, Locked, Order, Store},
@@ -131,6 +131,34 @@ impl Runs {
     /// `NotFound`; `Unavailable`.
     pub async fn get(&self, id: RunId) -> Result<Run, RunError> {
         self.inner.run(id).await
+    }
+
+    /// Runs that pass the filter, newest first, from the one after `after`: at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn history(
+        &self,
+        filter: &HistoryFilter,
+        after: Option<RunId>,
+        limit: u64,
+    ) -> Result<HistoryPage, RunError> {
+        Ok(self.inner.store.history(filter, after, limit).await?)
+    }
+
+    /// Removes a run that is over, with all that belongs to it.
+    ///
+    /// # Errors
+    /// `NotFound`; `NotEnded`; `Unavailable`.
+    pub async fn delete(&self, id: RunId) -> Result<(), RunError> {
+        let inner = Arc::clone(&self.inner);
+        self.tracked(async move {
+            inner.store.delete_run(id).await?;
+            inner.log.vanish(id);
+            tracing::info!(run.id = %id, "run deleted");
+            Ok(())
+        })
+        .await
     }
 
     /// Stops a run; stopping one that is over changes nothing. When the answer is not pending, no provider request of the run

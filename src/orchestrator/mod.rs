@@ -39,6 +39,8 @@ pub struct Config {
     pub node_lifetime: Duration,
     /// How many owners a run may lose without finishing a turn before it is failed.
     pub max_takeovers: u32,
+    /// How many runs that have ended are kept; `None`: all.
+    pub max_ended_runs: Option<u64>,
     /// How long a stop waits for the run's task before it answers that it is still to come.
     pub stop_patience: Duration,
 }

@@ -29,6 +29,10 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// long after it was given up, would have nobody.
 const SECOND_LOOK: u32 = 10;
 
+/// How often what is old is taken away, and how many runs at once: a transaction that is short for those who wait.
+const HOUSEKEEPING: Duration = Duration::from_mins(1);
+const PRUNED: u64 = 50;
+
 /// How often somebody who waits for another process looks whether it is done.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -124,6 +128,34 @@ impl Supervisor {
                 () = this.keep_looking() => {}
             }
         });
+        let this = self.clone();
+        self.inner.tracker.spawn(async move {
+            let keeping = async {
+                loop {
+                    tokio::time::sleep(HOUSEKEEPING).await;
+                    if let Err(error) = this.keep_house().await {
+                        tracing::warn!(%error, cause = error.cause(), "cannot take away what is old");
+                    }
+                }
+            };
+            tokio::select! {
+                () = this.inner.shutdown.cancelled() => {}
+                () = keeping => {}
+            }
+        });
+    }
+
+    /// Takes away what nobody needs any more: answers that are not given again, and with a limit the oldest runs that have ended.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_house(&self) -> Result<(), StoreError> {
+        let Tools { store, config, .. } = &self.inner.tools;
+        store.forget_expired_answers().await?;
+        if let Some(keep) = config.max_ended_runs {
+            while store.prune_but_newest(keep, PRUNED).await? > 0 {}
+        }
+        Ok(())
     }
 
     async fn keep_looking(&self) {

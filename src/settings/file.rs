@@ -18,6 +18,7 @@ pub(super) struct File {
     pub(super) retry: Retry,
     pub(super) orchestrator: Orchestrator,
     pub(super) database: Database,
+    pub(super) retention: Retention,
     pub(super) limits: Limits,
 }
 
@@ -155,6 +156,13 @@ pub(super) struct Database {
     pub(super) lock_timeout_ms: Limit<2_000>,
     pub(super) idle_in_transaction_timeout_ms: Limit<5_000>,
     pub(super) synchronous_commit: Option<String>,
+}
+
+/// For the database in memory only; on disk it is for the task `prune` to remove runs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Retention {
+    pub(super) ended_runs: Limit<1_000>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

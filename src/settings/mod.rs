@@ -55,6 +55,8 @@ pub struct Settings {
     pub max_takeovers: u32,
     /// What connections to PostgreSQL are told.
     pub database: Database,
+    /// How many runs that have ended are kept in memory.
+    pub ended_runs: u64,
     /// The most bytes of text of a turn.
     pub turn_text_bytes: usize,
     /// The most bytes of one event of a provider.

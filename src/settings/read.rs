@@ -118,6 +118,7 @@ impl Reader<'_> {
             drain: Duration::from_secs(orchestrator.drain_seconds.0),
             max_takeovers: narrow(orchestrator.max_takeovers.0),
             database: self.database(&file.database),
+            ended_runs: file.retention.ended_runs.0,
             turn_text_bytes: size(limits.turn_text_bytes.0),
             provider_event_bytes: size(limits.provider_event_bytes.0),
             server: self.server(),

@@ -7,4 +7,5 @@
 
 pub mod converse;
 pub mod hash_password;
+pub mod prune;
 pub mod simulate;

@@ -62,13 +62,13 @@ impl Problem {
     #[must_use]
     pub fn not_ready(failing: &[&str]) -> Self {
         let detail = format!("failing: {}", failing.join(", "));
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not-ready",
-            "Not ready",
-            detail,
-        )
-        .with_header(header::RETRY_AFTER, RETRY_AFTER)
+        Self::put_off("not-ready", "Not ready", detail)
+    }
+
+    /// Something that passes by itself: the client is told when to come back.
+    fn put_off(slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, slug, title, detail)
+            .with_header(header::RETRY_AFTER, RETRY_AFTER)
     }
 
     /// With the rules that the input breaks.
@@ -201,6 +201,12 @@ impl From<RunError> for Problem {
                 "The run is over",
                 detail,
             ),
+            RunError::NotEnded { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "run-not-ended",
+                "The run is not over",
+                detail,
+            ),
             RunError::NoSuchBot { .. } => Self::new(
                 StatusCode::NOT_FOUND,
                 "bot-not-found",
@@ -234,33 +240,17 @@ impl From<RunError> for Problem {
                 detail,
             )
             .with_member("last_event_id", json!(last.to_string())),
-            RunError::Unavailable(cause) => {
-                let detail =
-                    "the database cannot be reached now; the same request may succeed later";
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "database-unavailable",
-                    "Database unavailable",
-                    detail,
-                )
-                .with_header(header::RETRY_AFTER, RETRY_AFTER)
-                .caused_by(cause)
-            }
-            RunError::StopNotRecorded(cause) => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "stop-not-recorded",
-                "Stop not recorded",
-                format!("{detail}; ask again to be sure"),
+            RunError::Unavailable(cause) => Self::put_off(
+                "database-unavailable",
+                "Database unavailable",
+                "the database cannot be reached now; the same request may succeed later",
             )
-            .with_header(header::RETRY_AFTER, RETRY_AFTER)
             .caused_by(cause),
-            RunError::Leaving => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "shutting-down",
-                "Shutting down",
-                error.to_string(),
-            )
-            .with_header(header::RETRY_AFTER, RETRY_AFTER),
+            RunError::StopNotRecorded(cause) => {
+                let detail = format!("{detail}; ask again to be sure");
+                Self::put_off("stop-not-recorded", "Stop not recorded", detail).caused_by(cause)
+            }
+            RunError::Leaving => Self::put_off("shutting-down", "Shutting down", detail),
             RunError::Internal(cause) => {
                 Self::of_status(StatusCode::INTERNAL_SERVER_ERROR).caused_by(cause)
             }

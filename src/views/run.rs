@@ -1,10 +1,11 @@
 //! A run as JSON.
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::conversation::{
-    Bot, BotChange, EndReason, Failure, Params, Run, RunId, RunStatus, StopAnswer, Timestamp, Usage,
+    Bot, BotChange, EndReason, Failure, HistoryPage, Params, Run, RunId, RunStatus, StopAnswer,
+    Timestamp, Usage,
 };
 
 /// A run.
@@ -54,6 +55,37 @@ impl<B> RunView<B> {
             finished_at: run.finished_at,
         }
     }
+}
+
+/// A page of runs, newest first.
+#[derive(Debug, Serialize)]
+pub struct HistoryView {
+    runs: Vec<RunView>,
+    next_cursor: Option<String>,
+}
+
+impl HistoryView {
+    /// The page, and where the next one begins.
+    #[must_use]
+    pub fn new(page: HistoryPage, next_cursor: Option<String>) -> Self {
+        Self {
+            runs: page.runs.into_iter().map(RunView::from).collect(),
+            next_cursor,
+        }
+    }
+}
+
+/// The `Link` (RFC 8288) to the page that begins at that cursor, with the query of this one.
+#[must_use]
+pub fn next_page(this: &Uri, cursor: &str) -> Option<HeaderValue> {
+    let query = this.query().unwrap_or_default().split('&');
+    let mut query: Vec<&str> = query
+        .filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"))
+        .collect();
+    let cursor = format!("cursor={cursor}");
+    query.push(&cursor);
+    let link = format!("<{}?{}>; rel=\"next\"", this.path(), query.join("&"));
+    HeaderValue::from_str(&link).ok()
 }
 
 /// A run that was just accepted: where to watch it and where to get it whole.

@@ -39,14 +39,14 @@ async fn the_memory_database_outlives_callers_that_leave() {
         }
     }
     assert!(store.run(nobody).await.unwrap().is_none());
-    assert_eq!(tables(&db).await, 9);
+    assert_eq!(tables(&db).await, 10);
 }
 
 #[tokio::test]
 async fn each_memory_database_is_its_own() {
     let (one, two) = (open("sqlite::memory:").await, open("sqlite::memory:").await);
     Migrator::up(&one, None).await.unwrap();
-    assert_eq!((tables(&one).await, tables(&two).await), (9, 0));
+    assert_eq!((tables(&one).await, tables(&two).await), (10, 0));
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn migrations_go_up_and_down_and_up_again() {
     Migrator::down(&db, None).await.unwrap();
     assert_eq!(tables(&db).await, 1, "only the list of migrations is left");
     Migrator::up(&db, None).await.unwrap();
-    assert_eq!(tables(&db).await, 9);
+    assert_eq!(tables(&db).await, 10);
 }
 
 /// Each connection to a file must sync at every commit and wait for its turn: a pragma that is set once is set on one of them.

@@ -2,5 +2,6 @@
 
 mod answers;
 mod bad_input;
+mod history;
 mod idempotency;
 mod login;

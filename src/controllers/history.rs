@@ -1,0 +1,144 @@
+//! The query of `GET /api/run`: every mistake in it is told, with the parameter's name.
+
+use std::collections::HashSet;
+
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::{StatusCode, Uri, request::Parts},
+};
+
+use crate::{
+    conversation::{HistoryCursor, HistoryFilter, RunId, Violation, words},
+    views::problem::Problem,
+};
+
+/// How many runs are listed where the request does not say, and at most.
+const LIMIT: u64 = 20;
+const MAX_LIMIT: u64 = 10_000;
+
+/// What a search text and a name may measure.
+const MAX_SEARCH_BYTES: usize = 1_000;
+const MAX_SEARCH_WORDS: usize = 20;
+const MAX_NAME_BYTES: usize = 256;
+
+/// Which runs are asked for.
+pub(super) struct HistoryQuery {
+    pub(super) filter: HistoryFilter,
+    /// The run after which the page begins.
+    pub(super) after: Option<RunId>,
+    pub(super) limit: u64,
+    /// What was asked, for the link to the next page.
+    pub(super) url: Uri,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for HistoryQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| invalid(vec![Violation::new("", "is not UTF-8 after decoding")]))?;
+        read(&pairs, parts.uri.clone()).map_err(invalid)
+    }
+}
+
+fn invalid(mistakes: Vec<Violation>) -> Problem {
+    let detail = format!("the query has {} mistake(s)", mistakes.len());
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "invalid-query",
+        "Invalid query",
+        detail,
+    )
+    .with_errors(mistakes)
+}
+
+fn read(pairs: &[(String, String)], url: Uri) -> Result<HistoryQuery, Vec<Violation>> {
+    let mut filter = HistoryFilter::default();
+    let (mut limit, mut cursor) = (LIMIT, None);
+    let mut mistakes = Vec::new();
+    let mut seen = HashSet::new();
+    for (name, value) in pairs {
+        let read = match name.as_str() {
+            _ if !seen.insert(name) => Err("is there twice".to_owned()),
+            "limit" => number(value).map(|number| limit = number),
+            "cursor" => {
+                cursor = Some(value);
+                Ok(())
+            }
+            "status" => match value.parse() {
+                Ok(status) => {
+                    filter.status = Some(status);
+                    Ok(())
+                }
+                Err(_) => {
+                    Err("must be one of queued, running, completed, stopped, failed".to_owned())
+                }
+            },
+            "provider" => named(value).map(|name| filter.provider = Some(name)),
+            "model" => named(value).map(|name| filter.model = Some(name)),
+            "created_after" => moment(value).map(|at| filter.created_after = Some(at)),
+            "created_before" => moment(value).map(|at| filter.created_before = Some(at)),
+            "q" => searched(value).map(|words| filter.words = words),
+            _ => Err("is no parameter of this list".to_owned()),
+        };
+        if let Err(reason) = read {
+            mistakes.push(Violation::new(format!("/{name}"), reason));
+        }
+    }
+    let after = cursor.map(|text| HistoryCursor::read(text, &filter));
+    let after = match after.transpose() {
+        // With a filter that cannot be read, no cursor can belong to it.
+        Err(error) if mistakes.is_empty() => {
+            mistakes.push(Violation::new("/cursor", error.to_string()));
+            None
+        }
+        after => after.ok().flatten(),
+    };
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    Ok(HistoryQuery {
+        filter,
+        after: after.map(|HistoryCursor(run)| run),
+        limit,
+        url,
+    })
+}
+
+fn number(value: &str) -> Result<u64, String> {
+    let number = value.parse().ok();
+    number
+        .filter(|number| (1..=MAX_LIMIT).contains(number))
+        .ok_or_else(|| format!("must be a whole number from 1 to {MAX_LIMIT}"))
+}
+
+fn named(value: &str) -> Result<String, String> {
+    if value.is_empty() || value.len() > MAX_NAME_BYTES || value.contains('\0') {
+        return Err(format!(
+            "must have 1 to {MAX_NAME_BYTES} bytes, and no U+0000"
+        ));
+    }
+    Ok(value.to_owned())
+}
+
+fn moment(value: &str) -> Result<crate::conversation::Timestamp, String> {
+    value
+        .parse()
+        .map_err(|error: crate::conversation::InvalidTimestamp| error.to_string())
+}
+
+/// The words that are searched for. Everything that is neither a letter nor a digit only separates them.
+fn searched(value: &str) -> Result<Vec<String>, String> {
+    if value.len() > MAX_SEARCH_BYTES {
+        return Err(format!("must have at most {MAX_SEARCH_BYTES} bytes"));
+    }
+    let words: Vec<String> = words(value).into_iter().collect();
+    match words.len() {
+        0 => Err("holds no word: letters or digits are searched for".to_owned()),
+        count if count > MAX_SEARCH_WORDS => {
+            Err(format!("must have at most {MAX_SEARCH_WORDS} words"))
+        }
+        _ => Ok(words),
+    }
+}

@@ -1,5 +1,9 @@
 //! The database: it keeps what it was given, and its schema goes up and down.
 
+mod change;
+mod model;
+mod ownership;
+
 use std::time::Duration;
 
 use futures_util::FutureExt as _;

@@ -106,14 +106,25 @@ impl Channel {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Wakes whoever waits, if there is more in the database than was ever shown here.
+    /// Wakes whoever waits, if there is more in the database than was ever shown here. What stands here is let go of then: a reader
+    /// would wait in it for ever. (An owner in this process writes no delta between its commit and its publishing: none is lost.)
     pub(super) fn wake(&self, last_seq: u64) {
+        let behind = {
+            let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            match tail.last() {
+                Some(last) if last.seq < last_seq => std::mem::take(&mut *tail),
+                _ => Vec::new(),
+            }
+        };
+        if let Some(last) = behind.last() {
+            last.cut();
+        }
         self.head.send_if_modified(|head| {
             let more = head.seq < last_seq;
             if more {
                 *head = EventId::durable(last_seq);
             }
-            more
+            more || !behind.is_empty()
         });
     }
 

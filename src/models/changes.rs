@@ -2,8 +2,8 @@
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, UpdateMany,
-    sea_query::{Expr, ExprTrait},
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryTrait as _, UpdateMany,
+    sea_query::{Expr, ExprTrait, Query},
 };
 
 use super::{
@@ -115,8 +115,8 @@ pub struct Fence {
     pub epoch: u64,
     /// The last seq that the owner knows.
     pub expected_seq: u64,
-    /// The highest command id that the owner has dealt with.
-    pub known_command: u64,
+    /// The highest command id that the owner has dealt with; `None`: commands wait for another time.
+    pub known_command: Option<u64>,
 }
 
 /// What a transaction has written.
@@ -128,7 +128,7 @@ pub struct Committed {
     pub commands: Vec<Command>,
     /// The events as the log holds them, for publishing.
     pub logged: Vec<LoggedEvent>,
-    /// The newest command id of the run.
+    /// The newest command id of the run; all up to it are dealt with, if any were.
     pub last_command: u64,
 }
 
@@ -146,18 +146,23 @@ impl Store {
     ) -> Result<Committed, StoreError> {
         let mut change = plan(&[]);
         let txn = self.db.begin().await?;
-        let guarded = update(fence.run, &change)?
+        let guarded = owned_update(fence, &change)?
             .filter(runs::Column::LeaseEpoch.eq(db_u64(fence.epoch)))
             .filter(runs::Column::LastSeq.eq(db_u64(fence.expected_seq)));
-        let Some(row) = guarded.exec_with_returning(&txn).await?.pop() else {
+        let mut guarded = guarded.into_query();
+        guarded.returning(Query::returning().column(runs::Column::LastCommand));
+        let Some(row) = txn.query_one(&guarded).await? else {
             return Err(StoreError::LeaseLost);
         };
-        let last_command = read_u64(row.last_command)?;
+        let last_command = read_u64(row.try_get_by_index(0)?)?;
         let mut commands = Vec::new();
-        if last_command > fence.known_command {
+        if fence
+            .known_command
+            .is_some_and(|known| last_command > known)
+        {
             commands = commands::open(&txn, fence.run).await?;
             change = plan(&commands);
-            update(fence.run, &change)?.exec(&txn).await?;
+            owned_update(fence, &change)?.exec(&txn).await?;
         }
         let logged = write(&txn, fence.run, fence.expected_seq, &change).await?;
         txn.commit().await?;
@@ -230,6 +235,18 @@ async fn insert_attempt(
         .exec_without_returning(db)
         .await?;
     Ok(())
+}
+
+/// The owner's update of the run's row. An owner that gives the run up, and does not hear that it went through, holds it no more.
+fn owned_update(fence: &Fence, change: &Change) -> Result<UpdateMany<runs::Entity>, StoreError> {
+    let mut update = update(fence.run, change)?;
+    if change.release {
+        update = update.col_expr(
+            runs::Column::LeaseEpoch,
+            Expr::value(db_u64(fence.epoch + 1)),
+        );
+    }
+    Ok(update)
 }
 
 /// The update of a run's row to what the change leaves. A final run needs nobody: its lease is given up with it.

@@ -19,6 +19,9 @@ use super::{
 };
 use crate::conversation::{Bot, BotUpdated, Run, RunError, RunId, StopMode, Timestamp};
 
+/// The kind of the one command that does not wait for the turn's end.
+pub(super) const STOP_NOW: &str = "stop";
+
 /// A command that waits for the run's owner.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
@@ -49,7 +52,8 @@ pub enum CommandKind {
 impl CommandKind {
     fn columns(&self) -> Result<(&'static str, String), StoreError> {
         match self {
-            Self::Stop(mode) => Ok(("stop", json(mode)?)),
+            Self::Stop(mode @ StopMode::Now) => Ok((STOP_NOW, json(mode)?)),
+            Self::Stop(mode @ StopMode::AfterTurn) => Ok(("stop_after_turn", json(mode)?)),
             Self::UpdateBot { update, .. } => Ok(("update_bot", json(update)?)),
         }
     }
@@ -116,22 +120,24 @@ impl Store {
             txn.rollback().await.map_err(StoreError::from)?;
             return Ok((locked, Vec::new()));
         };
+        let (kind, payload) = order.kind.columns()?;
         let logged = write(&txn, id, command, at, &locked, order).await?;
-        txn.commit().await.map_err(StoreError::from)?;
-        Ok((locked, logged))
-    }
-}
-
-impl Store {
-    /// Whether somebody waits for the run to be stopped now.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn stop_waits(&self, run: RunId) -> Result<bool, StoreError> {
-        let commands = open(&self.db, run).await?;
-        Ok(commands
-            .iter()
-            .any(|command| matches!(command.kind, CommandKind::Stop(StopMode::Now))))
+        match txn.commit().await.map_err(StoreError::from) {
+            Ok(()) => Ok((locked, logged)),
+            // The commit may have gone through although nobody heard of it.
+            Err(error) if error.passes() => {
+                let row = Entity::find_by_id((id.as_uuid(), db_u64(command)))
+                    .one(&self.db)
+                    .await
+                    .map_err(StoreError::from)?;
+                let ours = |row: &Model| {
+                    row.kind == kind && row.payload == payload && row.created_at == at.as_millis()
+                };
+                row.filter(ours).ok_or(error)?;
+                Ok((locked, logged))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -214,7 +220,7 @@ async fn read_kind(
     row: &Model,
 ) -> Result<CommandKind, StoreError> {
     match row.kind.as_str() {
-        "stop" => Ok(CommandKind::Stop(read_json(&row.payload)?)),
+        STOP_NOW | "stop_after_turn" => Ok(CommandKind::Stop(read_json(&row.payload)?)),
         "update_bot" => {
             let update: BotUpdated = read_json(&row.payload)?;
             let key = (

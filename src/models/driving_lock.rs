@@ -1,10 +1,14 @@
 //! Which process drives a SQLite file: the one that holds an operating-system lock beside it, which dies with the process.
 
 use std::{
+    ffi::OsString,
     fs::{File, TryLockError},
     path::PathBuf,
+    str::FromStr as _,
     sync::{Mutex, PoisonError},
 };
+
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
 /// The right to drive the runs of a database that is not shared. Always held where there is no file.
 #[derive(Debug, Default)]
@@ -14,16 +18,23 @@ pub struct DrivingLock {
 }
 
 impl DrivingLock {
-    /// The lock that belongs to the database at this address.
+    /// The lock that belongs to the database at this address, whose file is there.
     #[must_use]
     pub fn of(uri: &str) -> Self {
-        let file = uri
-            .strip_prefix("sqlite:")
-            .filter(|_| !super::is_memory(uri))
-            .map(|rest| rest.strip_prefix("//").unwrap_or(rest))
-            .and_then(|rest| rest.split('?').next());
+        // An address that SQLite cannot read is none of SQLite's.
+        let options = SqliteConnectOptions::from_str(uri)
+            .ok()
+            .filter(|_| uri.starts_with("sqlite:") && !super::is_memory(uri));
+        let path = options.map(|options| {
+            let file = options.get_filename();
+            // One file has one lock, by whatever name it is opened.
+            let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+            let mut path = OsString::from(file);
+            path.push("-driver");
+            PathBuf::from(path)
+        });
         Self {
-            path: file.map(|file| PathBuf::from(format!("{file}-driver"))),
+            path,
             held: Mutex::default(),
         }
     }
@@ -72,5 +83,19 @@ mod tests {
         drop(first);
         assert!(second.is_held());
         assert!(DrivingLock::of("sqlite::memory:").is_held());
+        assert!(DrivingLock::of("postgres://localhost/parley").is_held());
+    }
+
+    /// The address may spell the file's name in several ways.
+    #[test]
+    fn one_lock_for_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        File::create(path("a file.sqlite")).unwrap();
+        std::os::unix::fs::symlink(path("a file.sqlite"), path("link")).unwrap();
+        let of = |name: &str| DrivingLock::of(&format!("sqlite://{}", path(name).display()));
+        let first = of("a%20file.sqlite");
+        assert!(first.is_held());
+        assert!(!of("link").is_held() && !of("./a%20file.sqlite?mode=rw").is_held());
     }
 }

@@ -1,6 +1,6 @@
 //! Who drives which run: nodes, claims, takeovers. The database's clock alone decides between processes.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use sea_orm::{
     ActiveValue::Set,
@@ -12,8 +12,9 @@ use sea_orm::{
 use super::{
     _entities::{commands, nodes, runs},
     Store, StoreError,
+    commands::STOP_NOW,
     events::{self, LoggedEvent},
-    rows::{read_u32, read_u64},
+    rows::{db_u32, read_u64},
     runs::Claimed,
 };
 use crate::conversation::{
@@ -31,15 +32,6 @@ pub enum Takeover {
     Everybody,
 }
 
-/// A run that somebody should drive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanting {
-    /// The run.
-    pub run: RunId,
-    /// How many owners it has lost since its last finished turn.
-    pub takeovers: u32,
-}
-
 impl Store {
     /// Whether several processes may drive runs in this database. A SQLite file has one driving process.
     #[must_use]
@@ -47,21 +39,31 @@ impl Store {
         self.db.get_database_backend() == DbBackend::Postgres
     }
 
-    /// The database's now, in milliseconds since 1970.
+    /// The database's now, in milliseconds since 1970: the moment at which the statement began, so that an index can be used.
     pub(super) fn now(&self) -> SimpleExpr {
         if self.is_shared() {
-            Expr::cust("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
+            Expr::cust("CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000 AS BIGINT)")
         } else {
             Expr::cust("CAST(unixepoch('subsec') * 1000 AS INTEGER)")
         }
     }
 
-    /// Says that the node is alive, for `lifetime` from now.
+    /// Says that the node is alive, for `lifetime` from now. False if it did not count as alive any more: others may have taken its
+    /// runs.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn renew(&self, node: &str, lifetime: Duration) -> Result<(), StoreError> {
+    pub async fn renew(&self, node: &str, lifetime: Duration) -> Result<bool, StoreError> {
         let lifetime = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
+        let renewed = nodes::Entity::update_many()
+            .col_expr(nodes::Column::Expires, self.now().add(lifetime))
+            .filter(nodes::Column::Id.eq(node))
+            .filter(Expr::col(nodes::Column::Expires).gt(self.now()))
+            .exec(&self.db)
+            .await?;
+        if renewed.rows_affected == 1 {
+            return Ok(true);
+        }
         let mut insert = Query::insert();
         insert
             .into_table(nodes::Entity)
@@ -73,7 +75,7 @@ impl Store {
                     .to_owned(),
             );
         self.db.execute(&insert).await?;
-        Ok(())
+        Ok(false)
     }
 
     /// Takes the node's row away: it drives nothing any more. Rows that expired more than `forgotten` ago go with it; an absent
@@ -170,11 +172,17 @@ impl Store {
     /// What the owner of a run needs to know, if that is the node: a process that was frozen after its claim may find another owner
     /// there, whose epoch is not for it to use.
     async fn load_owned(&self, id: RunId, node: &str) -> Result<Option<Claimed>, StoreError> {
-        let claimed = self.load(id).await?;
-        Ok(claimed.filter(|claimed| claimed.owner == node))
+        let row = runs::Entity::find_by_id(id.as_uuid())
+            .filter(runs::Column::LeaseOwner.eq(node))
+            .one(&self.db)
+            .await?;
+        match row {
+            Some(row) => self.load_rest(row).await.map(Some),
+            None => Ok(None),
+        }
     }
 
-    /// Runs that want an owner, oldest first.
+    /// Runs that want an owner and have lost so many of them since their last finished turn, oldest first.
     ///
     /// # Errors
     /// When the database fails.
@@ -182,30 +190,26 @@ impl Store {
         &self,
         node: &str,
         takeover: Takeover,
+        takeovers: Range<u32>,
         limit: u64,
-    ) -> Result<Vec<Wanting>, StoreError> {
+    ) -> Result<Vec<RunId>, StoreError> {
         let wanted = Condition::any()
             .add(runs::Column::LeaseOwner.eq(""))
             .add_option(self.is_lost(node, takeover));
-        let rows: Vec<(uuid::Uuid, i32)> = runs::Entity::find()
+        let ids: Vec<uuid::Uuid> = runs::Entity::find()
             .select_only()
             .column(runs::Column::Id)
-            .column(runs::Column::Takeovers)
             // A final run has none: only the few that live are looked at.
             .filter(runs::Column::LeaseOwner.gte(""))
             .filter(wanted)
+            .filter(runs::Column::Takeovers.gte(db_u32(takeovers.start)))
+            .filter(runs::Column::Takeovers.lt(db_u32(takeovers.end)))
             .order_by_asc(runs::Column::Id)
             .limit(limit)
             .into_tuple()
             .all(&self.db)
             .await?;
-        let wanting = rows.into_iter().map(|(id, takeovers)| {
-            Ok(Wanting {
-                run: RunId::from_uuid(id),
-                takeovers: read_u32(takeovers)?,
-            })
-        });
-        wanting.collect()
+        Ok(ids.into_iter().map(RunId::from_uuid).collect())
     }
 
     /// The node's runs.
@@ -223,16 +227,16 @@ impl Store {
         Ok(ids.into_iter().map(RunId::from_uuid).collect())
     }
 
-    /// The node's runs for which a command waits.
+    /// The node's runs that somebody waits for to be stopped now.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn runs_with_commands(&self, node: &str) -> Result<Vec<RunId>, StoreError> {
+    pub async fn runs_to_stop(&self, node: &str) -> Result<Vec<RunId>, StoreError> {
         let open = Query::select()
             .column(commands::Column::RunId)
             .from(commands::Entity)
             .and_where(commands::Column::Outcome.is_null())
-            .and_where(commands::Column::Kind.eq("stop"))
+            .and_where(commands::Column::Kind.eq(STOP_NOW))
             .to_owned();
         let ids: Vec<uuid::Uuid> = runs::Entity::find()
             .select_only()

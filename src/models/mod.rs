@@ -33,7 +33,7 @@ pub use connect::{PoolOptions, PostgresOptions, connect, is_memory, unsynced};
 pub use driving_lock::DrivingLock;
 pub use events::LoggedEvent;
 pub use idempotency::KeptAnswer;
-pub use leases::{Takeover, Wanting};
+pub use leases::Takeover;
 pub use runs::{Asked, Claimed, Inserted};
 pub use schema::{SchemaError, check_schema};
 pub use trouble::explain;

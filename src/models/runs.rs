@@ -9,6 +9,7 @@ use super::{
     _entities::{attempts, bots, messages, runs},
     Store, StoreError,
     changes::{AttemptRecord, Head},
+    commands::{self, Command},
     events::{self, LoggedEvent},
     rows::{db_u32, json, read_u32, read_u64, unreadable},
     search,
@@ -35,6 +36,8 @@ pub struct Claimed {
     pub messages: Vec<Message>,
     /// What was asked of providers for the open turn.
     pub asked: Asked,
+    /// The commands that wait for the end of the open turn.
+    pub waiting: Vec<Command>,
     /// Whether the owner before broke down: a request of its may be lost.
     pub crashed: bool,
     /// How many owners the run has lost since its last finished turn.
@@ -123,21 +126,30 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn load(&self, id: RunId) -> Result<Option<Claimed>, StoreError> {
-        let Some(row) = runs::Entity::find_by_id(id.as_uuid()).one(&self.db).await? else {
-            return Ok(None);
-        };
+        match runs::Entity::find_by_id(id.as_uuid()).one(&self.db).await? {
+            Some(row) => self.load_rest(row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What belongs to the run of that row.
+    pub(super) async fn load_rest(&self, row: runs::Model) -> Result<Claimed, StoreError> {
+        let id = RunId::from_uuid(row.id);
         let head = row.head()?;
         let epoch = read_u64(row.lease_epoch)?;
         let versions = versions_of(&self.db, id).await?;
         let messages = messages_of(&self.db, id).await?;
-        let asked = match head.open_seq {
-            Some(_) => asked(&self.db, id, head.turns).await?,
-            None => Asked::default(),
+        let (asked, waiting) = match head.open_seq {
+            Some(_) => (
+                asked(&self.db, id, head.turns).await?,
+                commands::open(&self.db, id).await?,
+            ),
+            None => (Asked::default(), Vec::new()),
         };
         let takeovers = read_u32(row.takeovers)?;
         let owner = row.lease_owner.clone().unwrap_or_default();
         let run = row.into_run(newest(&versions))?;
-        Ok(Some(Claimed {
+        Ok(Claimed {
             run,
             head,
             owner,
@@ -145,9 +157,10 @@ impl Store {
             versions,
             messages,
             asked,
+            waiting,
             crashed: false,
             takeovers,
-        }))
+        })
     }
 
     /// A run as it stands, its bots in their newest versions.

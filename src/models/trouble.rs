@@ -94,11 +94,13 @@ fn passes(error: &DbErr) -> bool {
 /// the class; SQLite has numbers (<https://www.sqlite.org/rescode.html>), of which the low byte is.
 fn code_passes(code: &str) -> bool {
     if code.len() == 5 {
-        // Data, constraints, syntax and rights, features, the transaction's use. 25006 is a server that is read-only for now.
+        // Data, constraints, syntax and rights, features, limits, the transaction's use. Of the last, a server that is read-only for now
+        // passes, and a session that it ended because the process stood still in the middle of a transaction.
         let refused = [
-            "0A", "21", "22", "23", "25", "26", "28", "34", "3D", "3F", "42", "44",
+            "0A", "21", "22", "23", "25", "26", "28", "34", "3D", "3F", "42", "44", "54",
         ];
-        return code == "25006" || !refused.iter().any(|class| code.starts_with(class));
+        return matches!(code, "25006" | "25P03" | "25P04")
+            || !refused.iter().any(|class| code.starts_with(class));
     }
     let Ok(code) = code.parse::<u32>() else {
         return true;
@@ -120,6 +122,7 @@ mod tests {
             "53100",
             "53300",
             "25006",
+            "25P03",
             "55P03",
             "57014",
             "08006",
@@ -131,7 +134,9 @@ mod tests {
         ] {
             assert!(code_passes(passing), "{passing}");
         }
-        for staying in ["22021", "23505", "42P01", "1", "19", "1555", "2067"] {
+        for staying in [
+            "22021", "23505", "25P02", "42P01", "54000", "1", "19", "1555", "2067",
+        ] {
             assert!(!code_passes(staying), "{staying}");
         }
     }

@@ -9,15 +9,22 @@ use crate::{
     providers::{Part, Provider, Request},
 };
 
-/// How an attempt ended.
+/// How an attempt ended. Without anything spoken, no provider was asked.
 pub(super) enum Ended {
     /// The provider said that it is done.
-    Completed(StopReason),
+    Completed(Spoken, StopReason),
     /// It did not come to its end.
-    Failed(AttemptFailure),
+    Failed(Spoken, AttemptFailure),
     /// A stop cut it off.
-    Stopped,
+    Stopped(Option<Spoken>),
     /// Its owner may not go on with it.
+    GivenUp(Option<Spoken>, RestartReason),
+}
+
+/// Why nothing more is read of an attempt.
+enum End {
+    Failed(AttemptFailure),
+    Stopped,
     GivenUp(RestartReason),
 }
 
@@ -43,7 +50,7 @@ pub(super) async fn run(
     request: Request<'_>,
     number: u32,
     stage: &Stage<'_>,
-) -> (Spoken, Ended) {
+) -> Ended {
     let started = Instant::now();
     let mut speech = Speech {
         spoken: Spoken {
@@ -52,28 +59,31 @@ pub(super) async fn run(
         },
         started,
         stage,
+        asked: false,
         finished: None,
     };
-    let ended = tokio::select! {
+    let end = tokio::select! {
         // A stop that is there already wins over what has not been read yet.
         biased;
-        () = stage.signals.stop.cancelled() => Ended::Stopped,
-        () = stage.signals.cut.cancelled() => Ended::GivenUp(RestartReason::Drain),
-        () = stage.signals.node.lapsed(stage.term) => Ended::GivenUp(RestartReason::Crash),
-        ended = speech.listen(provider, request) => ended,
+        () = stage.signals.stop.cancelled() => End::Stopped,
+        () = stage.signals.cut.cancelled() => End::GivenUp(RestartReason::Drain),
+        () = stage.signals.node.lapsed(stage.term) => End::GivenUp(RestartReason::Crash),
+        end = speech.listen(provider, request) => end,
     };
     let Speech {
         mut spoken,
+        asked,
         finished,
         ..
     } = speech;
     spoken.duration_ms = millis(started);
-    let ended = match (finished, ended) {
+    match (finished, end) {
         // A terminal frame that was read wins over everything that came after it.
-        (Some(reason), _) => Ended::Completed(reason),
-        (None, ended) => ended,
-    };
-    (spoken, ended)
+        (Some(reason), _) => Ended::Completed(spoken, reason),
+        (None, End::Failed(failure)) => Ended::Failed(spoken, failure),
+        (None, End::Stopped) => Ended::Stopped(asked.then_some(spoken)),
+        (None, End::GivenUp(reason)) => Ended::GivenUp(asked.then_some(spoken), reason),
+    }
 }
 
 /// What was heard so far: kept outside the future that listens, so that a stop does not lose it.
@@ -81,19 +91,22 @@ struct Speech<'a> {
     spoken: Spoken,
     started: Instant,
     stage: &'a Stage<'a>,
+    /// Whether the request was begun: from then on it may cost something.
+    asked: bool,
     finished: Option<StopReason>,
 }
 
 impl Speech<'_> {
     /// Listens to the end of the answer, or of what may be shown of it.
-    async fn listen(&mut self, provider: &Provider, request: Request<'_>) -> Ended {
+    async fn listen(&mut self, provider: &Provider, request: Request<'_>) -> End {
+        self.asked = true;
         match self.parts(provider, request).await {
-            Ok(true) => Ended::Failed(AttemptFailure::new(
+            Ok(true) => End::Failed(AttemptFailure::new(
                 FailureCode::Truncated,
                 "the provider's stream just ended",
             )),
-            Ok(false) => Ended::GivenUp(RestartReason::Crash),
-            Err(failure) => Ended::Failed(failure),
+            Ok(false) => End::GivenUp(RestartReason::Crash),
+            Err(failure) => End::Failed(failure),
         }
     }
 

@@ -21,6 +21,9 @@ use crate::{
 const SPREAD_EACH: Duration = Duration::from_millis(4);
 const SPREAD: Duration = Duration::from_secs(2);
 
+/// How long the database may take to say that it is there.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// How long a stop waits for the database before it closes the provider's stream without it.
 const STOP_SOON: Duration = Duration::from_millis(500);
 
@@ -153,7 +156,11 @@ impl Runs {
     pub async fn delete(&self, id: RunId) -> Result<(), RunError> {
         let inner = Arc::clone(&self.inner);
         self.tracked(async move {
-            inner.store.delete_run(id).await?;
+            match inner.store.delete_run(id).await {
+                // The commit may have gone through although nobody heard of it.
+                Err(RunError::Unavailable(_)) if inner.store.log_end(id).await?.is_none() => {}
+                answer => answer?,
+            }
             inner.log.vanish(id);
             tracing::info!(run.id = %id, "run deleted");
             Ok(())
@@ -267,8 +274,9 @@ impl Runs {
     /// What keeps this process from doing its work: `database`, `draining`.
     pub async fn failing(&self) -> Vec<&'static str> {
         let mut failing = Vec::new();
-        if let Err(error) = self.inner.store.ping().await {
-            tracing::warn!(%error, cause = error.cause(), "the database does not answer");
+        let answers = tokio::time::timeout(PROBE, self.inner.store.ping()).await;
+        if !matches!(answers, Ok(Ok(()))) || self.inner.supervisor.is_failing() {
+            tracing::warn!("the database does not answer, or takes nothing");
             failing.push("database");
         }
         if self.inner.supervisor.is_leaving() {
@@ -289,7 +297,12 @@ impl Runs {
         work: impl Future<Output = Result<T, RunError>> + Send + 'static,
     ) -> Result<T, RunError> {
         match self.inner.supervisor.track(work).await {
-            Ok(result) => result,
+            Ok(result) => {
+                if let Err(RunError::Unavailable(_) | RunError::StopNotRecorded(_)) = &result {
+                    self.inner.supervisor.refused();
+                }
+                result
+            }
             Err(panicked) => Err(RunError::Internal(Box::new(panicked))),
         }
     }

@@ -14,9 +14,9 @@ use super::{
     state::{RunState, Spoken},
 };
 use crate::{
-    conversation::{AttemptFailure, Bot, Failure, FailureCode, lay_out},
+    conversation::{AttemptFailure, Bot, Failure, FailureCode, StopMode, lay_out},
     event_log::Channel,
-    models::{Claimed, Fence, Store, StoreError},
+    models::{Claimed, CommandKind, Fence, Store, StoreError},
     providers::{Registry, Request},
 };
 
@@ -52,6 +52,8 @@ pub(super) struct Driver {
     term: Option<u64>,
     /// Whether the run is somebody else's now, given up by us.
     released: bool,
+    /// Whether somebody waited for the run to be stopped when it was claimed.
+    stop_waits: bool,
     /// Whether the owner before broke down.
     crashed: bool,
     takeovers: u32,
@@ -79,8 +81,12 @@ impl Driver {
             run: claimed.run.id,
             epoch: claimed.epoch,
             expected_seq: claimed.head.last_seq,
-            known_command: 0,
+            known_command: Some(0),
         };
+        let stop_waits = claimed
+            .waiting
+            .iter()
+            .any(|command| matches!(command.kind, CommandKind::Stop(StopMode::Now)));
         Self {
             store: tools.store.clone(),
             registry: tools.registry.clone(),
@@ -90,6 +96,7 @@ impl Driver {
             fence,
             term: None,
             released: false,
+            stop_waits,
             crashed: claimed.crashed,
             takeovers: claimed.takeovers,
             suspicion,
@@ -117,6 +124,10 @@ impl Driver {
     /// # Errors
     /// When the run was lost to another owner, or the database refuses it.
     pub(super) async fn fail(mut self, failure: Failure) -> Result<(), StoreError> {
+        if self.state.head.open_seq.is_some() && self.state.speaker.is_some() {
+            // What was asked for the turn was paid for, whatever came of it.
+            self.commit(Step::Recovered).await?;
+        }
         self.commit(Step::Abort(failure)).await
     }
 
@@ -144,7 +155,7 @@ impl Driver {
         }
         if !open {
             self.commit(Step::Begin).await?;
-        } else if self.store.stop_waits(self.state.id).await? {
+        } else if self.stop_waits {
             self.commit(Step::Interrupted(None)).await?;
         }
         Ok(())
@@ -199,21 +210,22 @@ impl Driver {
             };
             let number = self.state.asked.attempts + 1;
             self.signals.speaks.send_replace(true);
-            let (spoken, ended) = attempt::run(&provider, request, number, &stage).await;
+            let ended = attempt::run(&provider, request, number, &stage).await;
             self.signals.speaks.send_replace(false);
             match ended {
-                Ended::Completed(reason) => {
+                Ended::Completed(spoken, reason) => {
                     return self.commit(Step::Completed(spoken, reason)).await;
                 }
-                Ended::Stopped => return self.commit(Step::Interrupted(Some(spoken))).await,
-                Ended::GivenUp(reason) => {
+                Ended::Stopped(spoken) => return self.commit(Step::Interrupted(spoken)).await,
+                Ended::GivenUp(None, _) => {}
+                Ended::GivenUp(Some(spoken), reason) => {
                     self.signals.node.regained().await;
                     self.commit(Step::GivenUp(spoken, reason)).await?;
                     if self.released {
                         return Ok(());
                     }
                 }
-                Ended::Failed(failure) => {
+                Ended::Failed(spoken, failure) => {
                     if !self.retry(spoken, failure).await? {
                         return Ok(());
                     }
@@ -259,14 +271,18 @@ impl Driver {
     /// was heard is paid for. Whether the run is still ours is for the guard to say.
     async fn commit(&mut self, step: Step) -> Result<(), StoreError> {
         let at = clock::now();
-        let mut unsure = false;
+        let (mut unsure, mut wait) = (false, COMMIT_WAIT);
+        let fence = Fence {
+            known_command: self.fence.known_command.filter(|_| step.takes_commands()),
+            ..self.fence
+        };
         let committed = loop {
             // A process that is told to leave while it tries starts no turn either.
             let leaving = self.signals.leave.is_cancelled();
             let term = self.signals.node.term();
             let answer = self
                 .store
-                .commit(&self.fence, |commands| {
+                .commit(&fence, |commands| {
                     plan(&self.state, &step, commands, leaving, at)
                 })
                 .await;
@@ -284,13 +300,13 @@ impl Driver {
                 Err(StoreError::LeaseLost) if unsure => {}
                 Err(error) => return Err(error),
             }
-            if self.was_committed().await? {
+            if self.was_committed(&mut wait).await? {
                 return Ok(());
             }
         };
         self.fence.expected_seq = committed.change.head.last_seq;
         if step.takes_commands() {
-            self.fence.known_command = committed.last_command;
+            self.fence.known_command = Some(committed.last_command);
         }
         self.released = committed.change.release;
         if committed.change.message.is_some() {
@@ -303,11 +319,10 @@ impl Driver {
 
     /// Whether a commit whose answer was lost went through after all: asks until the database answers. If so, goes on from what it
     /// says.
-    async fn was_committed(&mut self) -> Result<bool, StoreError> {
-        let mut wait = COMMIT_WAIT;
+    async fn was_committed(&mut self, wait: &mut Duration) -> Result<bool, StoreError> {
         loop {
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(COMMIT_WAIT_MAX);
+            tokio::time::sleep(*wait).await;
+            *wait = (*wait * 2).min(COMMIT_WAIT_MAX);
             match self.look_up().await {
                 Err(error) if error.passes() => {}
                 answer => return answer,

@@ -8,7 +8,10 @@
 //! refuses a write, so that no provider goes on speaking for long what cannot be written down, and taken back once a write succeeds.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -52,6 +55,8 @@ pub(super) struct Node {
     lock: DrivingLock,
     /// After the database was away, owners get this long to renew before their runs are taken over.
     trouble: Mutex<Trouble>,
+    /// Whether the last renewal failed.
+    unheard: AtomicBool,
 }
 
 #[derive(Default)]
@@ -73,12 +78,22 @@ impl Node {
             lifetime,
             lock,
             trouble: Mutex::default(),
+            unheard: AtomicBool::new(false),
         }
     }
 
     /// Whether the process may act for its runs now.
     fn is_good(&self) -> bool {
         self.tenure.borrow().is_good()
+    }
+
+    /// Whether the database takes nothing from this process now.
+    pub(super) fn is_failing(&self) -> bool {
+        if self.shared {
+            self.unheard.load(Ordering::Acquire) || !self.is_good()
+        } else {
+            self.tenure.borrow().until.is_some()
+        }
     }
 
     /// The term that runs now. A run that was ours at some moment of it is ours as long as [`Node::holds`].
@@ -160,6 +175,11 @@ impl Node {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .failing = true;
+        self.refused();
+    }
+
+    /// Takes note of a write that the database did not take: where nobody takes the runs over, they get only so long from now on.
+    pub(super) fn refused(&self) {
         if !self.shared {
             let until = Instant::now() + self.lifetime;
             self.tenure.send_if_modified(|tenure| {
@@ -179,10 +199,11 @@ impl Node {
         }
     }
 
-    /// The process may act until then; in a new term if it was too late to go on with the old one.
-    fn extend(&self, until: Option<Instant>) {
+    /// The process may act until then; in a new term if it was too late to go on with the old one, by our clock or by the
+    /// database's (`lapsed`).
+    fn extend(&self, until: Option<Instant>, lapsed: bool) {
         self.tenure.send_modify(|tenure| {
-            tenure.term += u64::from(!tenure.is_good());
+            tenure.term += u64::from(lapsed || !tenure.is_good());
             tenure.until = until;
         });
     }
@@ -195,10 +216,11 @@ impl Node {
             let wait = match renewal.await {
                 Ok(answer) => {
                     self.heard(&answer);
+                    self.unheard.store(answer.is_err(), Ordering::Release);
                     match answer {
-                        Ok(()) => {
+                        Ok(alive) => {
                             let margin = MARGIN.min(self.lifetime / 5);
-                            self.extend(Some(sent + self.lifetime - margin));
+                            self.extend(Some(sent + self.lifetime - margin), !alive);
                             self.lifetime * 3 / 10
                         }
                         Err(error) => {
@@ -207,7 +229,10 @@ impl Node {
                         }
                     }
                 }
-                Err(_late) => Duration::ZERO,
+                Err(_late) => {
+                    self.unheard.store(true, Ordering::Release);
+                    Duration::ZERO
+                }
             };
             tokio::time::sleep(wait).await;
         }
@@ -219,15 +244,12 @@ impl Node {
         loop {
             // The sender is ours: the wait ends by trouble.
             let _ = changes.wait_for(|tenure| tenure.until.is_some()).await;
-            let mut answer = self.store.renew(&self.id, self.lifetime).await;
-            if answer.is_ok() {
-                answer = self.store.retire(&self.id, FORGOTTEN * self.lifetime).await;
-            }
-            match answer {
-                Ok(()) => {
-                    self.heard(&answer);
-                    self.extend(None);
-                }
+            let answer = async {
+                self.store.renew(&self.id, self.lifetime).await?;
+                self.store.retire(&self.id, FORGOTTEN * self.lifetime).await
+            };
+            match answer.await {
+                Ok(()) => self.extend(None, false),
                 Err(error) => {
                     tracing::warn!(%error, cause = error.cause(), "the database takes nothing now");
                     tokio::time::sleep(self.lifetime / 20).await;

@@ -10,7 +10,7 @@ use crate::{
 pub(super) struct RunState {
     pub(super) id: RunId,
     pub(super) max_turns: u32,
-    /// The newest version of each bot.
+    /// Each bot in the newest version that the log tells of.
     pub(super) bots: Vec<Bot>,
     /// The bot of the open turn, in the version that `turn.started` pinned.
     pub(super) speaker: Option<Bot>,
@@ -31,12 +31,30 @@ impl RunState {
             versions,
             messages,
             asked,
+            waiting,
             ..
         } = claimed;
+        // A change that waits is not in the log yet: the open turn is spoken as if nobody had made it, in every attempt alike.
+        let waits = |bot: &Bot| {
+            waiting.iter().any(|command| match &command.kind {
+                CommandKind::UpdateBot { bot: next, .. } => {
+                    (next.index, next.version) == (bot.index, bot.version)
+                }
+                CommandKind::Stop(_) => false,
+            })
+        };
+        let told = |bot: Bot| {
+            let of_it = |version: &&BotVersion| version.bot.index == bot.index;
+            let known = versions
+                .iter()
+                .filter(of_it)
+                .rfind(|version| !waits(&version.bot));
+            known.map_or(bot, |version| version.bot.clone())
+        };
         let mut state = Self {
             id: run.id,
             max_turns: run.max_turns,
-            bots: run.bots,
+            bots: run.bots.into_iter().map(told).collect(),
             speaker: None,
             turn_started: now,
             transcript: messages,

@@ -36,6 +36,9 @@ const PRUNED: u64 = 50;
 /// How often somebody who waits for another process looks whether it is done.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How many runs are claimed at once.
+const CLAIMS: usize = 4;
+
 /// From how many lost owners on a run is suspected of breaking its process down.
 const SUSPECT: u32 = 3;
 
@@ -65,6 +68,8 @@ struct Inner {
     freed: Notify,
     /// One place for runs that are suspected of breaking their process down.
     suspects: Arc<Semaphore>,
+    /// Places for claims: thousands at once, after another process is gone, would take all connections from those who renew and speak.
+    claims: Semaphore,
 }
 
 /// How to reach a run's task.
@@ -105,6 +110,7 @@ impl Supervisor {
             turned_away: AtomicBool::new(false),
             freed: Notify::new(),
             suspects: Arc::new(Semaphore::new(1)),
+            claims: Semaphore::new(CLAIMS),
         };
         Self {
             inner: Arc::new(inner),
@@ -185,7 +191,7 @@ impl Supervisor {
         }
         let driven = self.driven();
         if !driven.is_empty() {
-            for run in tools.store.runs_with_commands(&node.id).await? {
+            for run in tools.store.runs_to_stop(&node.id).await? {
                 if let Some(handle) = self.handle(run) {
                     handle.stop.cancel();
                 }
@@ -204,13 +210,18 @@ impl Supervisor {
         }
         let wanting = tools
             .store
-            .runs_wanting_an_owner(&node.id, takeover, free)
+            .runs_wanting_an_owner(&node.id, takeover, 0..SUSPECT, free)
             .await?;
-        for wanting in wanting {
-            if wanting.takeovers < SUSPECT {
-                self.offer(wanting.run);
-            } else if let Ok(place) = Arc::clone(&self.inner.suspects).try_acquire_owned() {
-                self.take(wanting.run, Some(place));
+        for run in wanting {
+            self.offer(run);
+        }
+        if let Ok(place) = Arc::clone(&self.inner.suspects).try_acquire_owned() {
+            let suspect = tools
+                .store
+                .runs_wanting_an_owner(&node.id, takeover, SUSPECT..u32::MAX, 1)
+                .await?;
+            if let Some(run) = suspect.first() {
+                self.take(*run, Some(place));
             }
         }
         Ok(())
@@ -333,6 +344,16 @@ impl Supervisor {
         work: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
         self.inner.tracker.spawn(work)
+    }
+
+    /// Whether the database takes nothing from this process now.
+    pub(super) fn is_failing(&self) -> bool {
+        self.inner.node.is_failing()
+    }
+
+    /// Takes note of a write that the database did not take.
+    pub(super) fn refused(&self) {
+        self.inner.node.refused();
     }
 
     /// Whether the process is to end and takes no more runs.

@@ -174,6 +174,7 @@ impl Model {
             self.end(end);
         } else if kind == Kind::Leave {
             self.owner = None;
+            self.epoch += 1;
         } else {
             self.log.push("turn.started");
             self.open = true;

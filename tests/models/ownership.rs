@@ -219,7 +219,7 @@ impl Case {
             run: self.run,
             epoch: held.epoch,
             expected_seq: held.head.last_seq,
-            known_command: held.known_command,
+            known_command: kind.takes_commands().then_some(held.known_command),
         };
         let plan = |commands: &[_]| change::step(kind, &held.head, commands);
         match self.store.commit(&fence, plan).await {

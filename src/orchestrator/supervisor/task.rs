@@ -22,43 +22,69 @@ impl Inner {
         &self,
         run: RunId,
         signals: Signals,
-        mut suspicion: Option<OwnedSemaphorePermit>,
+        suspicion: Option<OwnedSemaphorePermit>,
     ) {
-        let Some(takeover) = self.node.takeover() else {
-            return;
-        };
-        let Tools { store, .. } = &self.tools;
-        let mut claim = store.claim(run, &self.node.id, takeover).await;
-        if matches!(claim, Ok(None)) {
-            // Ours already, by a claim whose answer was lost: it has no task but this one.
-            claim = store.owned(run, &self.node.id).await;
+        if !self.keep_at(run, signals, suspicion).await {
+            self.log.channel(run).abandon();
         }
+    }
+
+    /// False if readers here have to look into the database from now on: this process does not know how the run goes on.
+    async fn keep_at(
+        &self,
+        run: RunId,
+        signals: Signals,
+        mut suspicion: Option<OwnedSemaphorePermit>,
+    ) -> bool {
+        let Tools { store, .. } = &self.tools;
+        let mut claim = self.claim(run).await;
         loop {
             let claimed = match claim {
                 Ok(Some(claimed)) => claimed,
-                Ok(None) => return,
+                Ok(None) => return false,
                 Err(error) if error.passes() => {
                     claim = self.look_again(run, &error).await;
                     continue;
                 }
-                Err(error) => return self.give_up(run, &error).await,
+                Err(error) => {
+                    self.give_up(run, &error).await;
+                    return false;
+                }
             };
             let driver = self.driver(run, claimed, signals.clone(), suspicion.take());
             // A panic is caught here: it costs this run and no other.
             match AssertUnwindSafe(driver.drive()).catch_unwind().await {
-                Ok(Ok(())) => return,
+                Ok(Ok(())) => return true,
                 Ok(Err(StoreError::LeaseLost)) => {
                     tracing::info!(run.id = %run, "another process drives the run now");
-                    return self.log.channel(run).abandon();
+                    return false;
                 }
                 Ok(Err(error)) if error.passes() => claim = self.look_again(run, &error).await,
-                Ok(Err(error)) => return self.give_up(run, &error).await,
+                Ok(Err(error)) => {
+                    self.give_up(run, &error).await;
+                    return false;
+                }
                 Err(_panic) => {
                     tracing::error!(run.id = %run, "the task of the run panicked");
                     signals.speaks.send_replace(false);
                     claim = store.reclaim(run, &self.node.id).await;
                 }
             }
+        }
+    }
+
+    /// Takes the run, if it may be taken or is ours already.
+    async fn claim(&self, run: RunId) -> Result<Option<Claimed>, StoreError> {
+        // Never closed: the wait ends with a place.
+        let _place = self.claims.acquire().await;
+        let (store, node) = (&self.tools.store, &self.node);
+        let Some(takeover) = node.takeover() else {
+            return Ok(None);
+        };
+        match store.claim(run, &node.id, takeover).await? {
+            // Ours already, by a claim whose answer was lost: it has no task but this one.
+            None => store.owned(run, &node.id).await,
+            claimed => Ok(claimed),
         }
     }
 

@@ -17,7 +17,8 @@ use crate::{
     models::{
         PoolOptions, PostgresOptions, SchemaError, StoreError, check_schema, connect, explain,
     },
-    settings::{self, Environment, ServerOverrides, Settings},
+    providers::KINDS,
+    settings::{self, ApiKind, Environment, ServerOverrides, Settings},
 };
 
 /// Stands in the `settings:` block of a configuration that the command line has loaded: the process's environment counts there.
@@ -62,7 +63,12 @@ fn typed(config: &Config, env: &Environment, environment: &LocoEnvironment) -> R
         members.remove(MARK);
     }
     let development = *environment == LocoEnvironment::Development;
-    Settings::load(yaml.as_ref(), env, development)
+    let kinds = KINDS.map(|kind| ApiKind {
+        name: kind.name,
+        vendor_url: kind.vendor_url,
+        models: kind.models,
+    });
+    Settings::load(yaml.as_ref(), env, &kinds, development)
         .map_err(|errors| Error::string(&errors.to_string()))
 }
 

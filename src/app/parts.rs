@@ -251,26 +251,29 @@ async fn simulator(settings: &Settings) -> Result<Option<Arc<Simulator>>> {
 
 fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> providers::Config {
     let provider = |from: &settings::Provider| {
-        let kind = if from.name == "openai" {
-            Kind::OpenAi
-        } else {
-            Kind::Anthropic
-        };
+        let kind = Kind::named(from.kind)?;
         let simulator = simulator.filter(|_| from.simulate);
-        let simulated = simulator.map(|simulator| match kind {
-            Kind::OpenAi => simulator.openai_base_url(),
-            Kind::Anthropic => simulator.anthropic_base_url(),
-        });
-        ProviderConfig {
-            name: from.name.to_owned(),
+        let simulated =
+            simulator.map(|simulator| format!("http://{}{}", simulator.address(), kind.path));
+        Some(ProviderConfig {
+            name: from.name.clone(),
             kind,
+            api: match from.api {
+                settings::Api::Auto => providers::Api::Auto,
+                settings::Api::ChatCompletions => providers::Api::ChatCompletions,
+                settings::Api::Responses => providers::Api::Responses,
+            },
+            query: from.query.clone(),
+            headers: from.headers.clone(),
+            key_header: from.key_header.clone(),
+            think_tags: from.think_tags,
             simulated: simulated.is_some(),
             // A key never goes to the simulator.
             api_key: from.api_key.clone().filter(|_| simulated.is_none()),
             base_url: simulated.or_else(|| from.base_url.clone()),
             api_key_env: from.api_key_env.clone(),
             models: from.models.clone(),
-        }
+        })
     };
     let settings::Timeouts {
         connect,
@@ -279,7 +282,7 @@ fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> provid
         usage,
     } = settings.timeouts;
     providers::Config {
-        providers: settings.providers.iter().map(provider).collect(),
+        providers: settings.providers.iter().filter_map(provider).collect(),
         timeouts: providers::Timeouts {
             connect,
             first_delta,

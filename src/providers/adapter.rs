@@ -1,5 +1,7 @@
 //! What an API kind is made of: how a request looks, and what its frames mean. Both are pure.
 
+use std::borrow::Cow;
+
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -11,8 +13,8 @@ pub(super) trait Adapter: Send + Sync {
     /// The request as it goes out.
     fn outgoing(&self, request: &Request<'_>) -> Outgoing;
 
-    /// What reads one answer.
-    fn converter(&self) -> Box<dyn Converter>;
+    /// What reads the answer to that request.
+    fn converter(&self, request: &Request<'_>) -> Box<dyn Converter>;
 
     /// The parameters that the API has a field for, by our names.
     fn params(&self) -> &'static [&'static str];
@@ -40,9 +42,9 @@ pub(super) fn messages(prompt: &Prompt) -> impl Iterator<Item = Value> {
 pub(super) struct Outgoing {
     pub(super) url: String,
     /// Header names in lower case. Keys are apart.
-    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(Cow<'static, str>, String)>,
     /// The header that carries the key.
-    pub(super) auth: Option<(&'static str, SecretString)>,
+    pub(super) auth: Option<(Cow<'static, str>, SecretString)>,
     pub(super) body: Value,
 }
 

@@ -15,9 +15,9 @@ mod openai;
 mod registry;
 mod reply;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-pub use registry::{Provider, Registry, RegistryError};
+pub use registry::{KINDS, Provider, Registry, RegistryError};
 pub use reply::{Part, Reply};
 use secrecy::SecretString;
 
@@ -40,9 +40,19 @@ pub struct ProviderConfig {
     /// The name that bots use.
     pub name: String,
     /// Which API it speaks.
-    pub kind: Kind,
-    /// Its address if it is not the vendor's own: for `openai` with the `/v1`, for `anthropic` without.
+    pub kind: &'static Kind,
+    /// Which of `OpenAI`'s APIs it is asked by.
+    pub api: Api,
+    /// Its address if it is not the vendor's own: as the kind's [`Kind::vendor_url`] is written.
     pub base_url: Option<String>,
+    /// What stands in the query of each request.
+    pub query: Vec<(String, String)>,
+    /// Headers of each request, beside the kind's own. Nothing secret.
+    pub headers: Vec<(String, String)>,
+    /// The header that carries the key as it is, in place of the kind's own.
+    pub key_header: Option<String>,
+    /// Whether `<think>` tags in the text mark reasoning.
+    pub think_tags: bool,
     /// The key, if it wants one.
     pub api_key: Option<SecretString>,
     /// The environment variable that the key is expected in: what a refusal tells the caller.
@@ -53,13 +63,39 @@ pub struct ProviderConfig {
     pub models: Vec<String>,
 }
 
-/// The kinds of APIs that Parley speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// `OpenAI`'s Chat Completions, and every server compatible with it.
-    OpenAi,
-    /// Anthropic's Messages.
-    Anthropic,
+/// A kind of API that Parley speaks: what its folder says of itself.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its name, which is also the name of the vendor's own provider.
+    pub name: &'static str,
+    /// The vendor's own address, up to what all paths have in common.
+    pub vendor_url: &'static str,
+    /// The path at the end of that address.
+    pub path: &'static str,
+    /// Models to offer where the settings name none.
+    pub models: &'static [&'static str],
+    /// Makes the adapter.
+    adapter: fn(&ProviderConfig) -> Arc<dyn adapter::Adapter>,
+}
+
+impl Kind {
+    /// The kind of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        KINDS.into_iter().find(|kind| kind.name == name)
+    }
+}
+
+/// Which of `OpenAI`'s APIs a provider is asked by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Api {
+    /// Responses at `OpenAI`'s own address and for models that have no other, else Chat Completions.
+    #[default]
+    Auto,
+    /// Chat Completions.
+    ChatCompletions,
+    /// Responses.
+    Responses,
 }
 
 /// How long an attempt waits for what.

@@ -1,12 +1,17 @@
 //! Which providers there are, and which of them a run may name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use super::{
-    Config, Kind, ProviderConfig, Reply, Request, Timeouts, adapter::Adapter, anthropic, client,
-    openai, reply::Limits,
+    Config, Kind, ProviderConfig, Reply, Request, Timeouts,
+    adapter::{Adapter, Outgoing},
+    anthropic, client, openai,
+    reply::Limits,
 };
 use crate::conversation::{AttemptFailure, ProviderInfo};
+
+/// All kinds of APIs, one line each.
+pub const KINDS: [&Kind; 2] = [&openai::KIND, &anthropic::KIND];
 
 /// All providers that the settings name. Cheap to clone.
 #[derive(Clone)]
@@ -15,7 +20,7 @@ pub struct Registry {
 }
 
 struct Entry {
-    config: ProviderConfig,
+    config: Arc<ProviderConfig>,
     params: &'static [&'static str],
     /// `None` if it is not configured.
     provider: Option<Provider>,
@@ -24,7 +29,7 @@ struct Entry {
 /// A provider that runs may name. Cheap to clone.
 #[derive(Clone)]
 pub struct Provider {
-    name: Arc<str>,
+    config: Arc<ProviderConfig>,
     adapter: Arc<dyn Adapter>,
     client: reqwest::Client,
     limits: Limits,
@@ -102,10 +107,7 @@ impl Registry {
     pub fn infos(&self) -> Vec<ProviderInfo> {
         let info = |entry: &Entry| ProviderInfo {
             name: entry.config.name.clone(),
-            kind: match entry.config.kind {
-                Kind::OpenAi => "openai",
-                Kind::Anthropic => "anthropic",
-            },
+            kind: entry.config.kind.name,
             configured: entry.provider.is_some(),
             simulated: entry.config.simulated,
             models: entry.config.models.clone(),
@@ -121,10 +123,8 @@ impl Entry {
         timeouts: Timeouts,
         max_event_bytes: usize,
     ) -> Result<Self, RegistryError> {
-        let adapter: Arc<dyn Adapter> = match config.kind {
-            Kind::OpenAi => Arc::new(openai::OpenAi::new(&config)),
-            Kind::Anthropic => Arc::new(anthropic::Anthropic::new(&config)),
-        };
+        let adapter = (config.kind.adapter)(&config);
+        let config = Arc::new(config);
         let params = adapter.params();
         // Local servers want no key; the vendor's own address does.
         let provider = if config.api_key.is_some() || config.base_url.is_some() {
@@ -135,7 +135,7 @@ impl Entry {
                 max_event_bytes,
             };
             Some(Provider {
-                name: config.name.as_str().into(),
+                config: Arc::clone(&config),
                 adapter,
                 client,
                 limits,
@@ -155,7 +155,7 @@ impl Provider {
     /// The name that bots use.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.config.name
     }
 
     /// Makes one request and returns its answer as it begins to come.
@@ -170,6 +170,30 @@ impl Provider {
     }
 
     async fn open(&self, request: &Request<'_>) -> Result<Reply, AttemptFailure> {
-        Reply::open(&self.client, self.adapter.as_ref(), request, &self.limits).await
+        let outgoing = self.dressed(self.adapter.outgoing(request));
+        let converter = self.adapter.converter(request);
+        Reply::open(&self.client, outgoing, converter, &self.limits).await
+    }
+
+    /// The request with what this provider wants beside its kind's own: Azure's query, `OpenRouter`'s headers.
+    fn dressed(&self, mut outgoing: Outgoing) -> Outgoing {
+        let ProviderConfig {
+            query,
+            headers,
+            key_header,
+            api_key,
+            ..
+        } = self.config.as_ref();
+        if !query.is_empty()
+            && let Ok(url) = url::Url::parse_with_params(&outgoing.url, query)
+        {
+            outgoing.url = url.into();
+        }
+        let named = |(name, value): &(String, String)| (Cow::Owned(name.clone()), value.clone());
+        outgoing.headers.extend(headers.iter().map(named));
+        if let (Some(header), Some(key)) = (key_header, api_key) {
+            outgoing.auth = Some((Cow::Owned(header.clone()), key.clone()));
+        }
+        outgoing
     }
 }

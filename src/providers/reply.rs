@@ -6,8 +6,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use super::{
-    Request, Timeouts,
-    adapter::{Adapter, Converter, Outgoing, Step},
+    Timeouts,
+    adapter::{Converter, Outgoing, Step},
     error,
     frames::Frames,
 };
@@ -55,8 +55,8 @@ pub struct Reply {
 impl Reply {
     pub(super) async fn open(
         client: &reqwest::Client,
-        adapter: &dyn Adapter,
-        request: &Request<'_>,
+        outgoing: Outgoing,
+        converter: Box<dyn Converter>,
         limits: &Limits,
     ) -> Result<Self, AttemptFailure> {
         let Limits {
@@ -64,7 +64,6 @@ impl Reply {
             max_event_bytes,
         } = *limits;
         let deadline = Instant::now() + timeouts.first_delta;
-        let outgoing = adapter.outgoing(request);
         let secret = outgoing.auth.as_ref().map(|(_, value)| value.clone());
         let response = tokio::time::timeout_at(deadline, begin(client, outgoing))
             .await
@@ -72,7 +71,7 @@ impl Reply {
             .map_err(|failure| error::told(failure, secret.as_ref()))?;
         Ok(Self {
             frames: Frames::new(response, timeouts.idle, max_event_bytes),
-            converter: adapter.converter(),
+            converter,
             ready: VecDeque::new(),
             first_delta: Some(deadline),
             usage_until: None,
@@ -191,7 +190,7 @@ async fn begin(
         .post(&outgoing.url)
         .header("content-type", "application/json");
     for (name, value) in &outgoing.headers {
-        request = request.header(*name, value);
+        request = request.header(name.as_ref(), value);
     }
     if let Some((name, value)) = &outgoing.auth {
         let value = reqwest::header::HeaderValue::from_str(value.expose_secret());
@@ -202,7 +201,7 @@ async fn begin(
             )
         })?;
         value.set_sensitive(true);
-        request = request.header(*name, value);
+        request = request.header(name.as_ref(), value);
     }
     let response = request
         .body(outgoing.body.to_string())

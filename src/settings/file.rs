@@ -1,6 +1,10 @@
 //! The `settings:` block of `config/*.yaml`, as it is written. Every key has a default, so that an absent one is no mistake.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+
+use super::Api;
 
 /// The block.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -12,7 +16,7 @@ pub(super) struct File {
     pub(super) rate_limit: RateLimit,
     pub(super) http: Http,
     pub(super) stream: Stream,
-    pub(super) providers: Providers,
+    pub(super) providers: BTreeMap<String, Provider>,
     pub(super) simulator: Simulator,
     pub(super) timeouts: Timeouts,
     pub(super) retry: Retry,
@@ -94,15 +98,14 @@ pub(super) struct Stream {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Providers {
-    pub(super) openai: Provider,
-    pub(super) anthropic: Provider,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
 pub(super) struct Provider {
+    pub(super) kind: Option<String>,
+    pub(super) api: Api,
     pub(super) base_url: Option<String>,
+    pub(super) query: BTreeMap<String, String>,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) key_header: Option<String>,
+    pub(super) think_tags: bool,
     pub(super) api_key_env: Option<String>,
     pub(super) simulate: Option<bool>,
     pub(super) models: Option<Vec<String>>,

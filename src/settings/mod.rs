@@ -9,6 +9,7 @@
 mod database_url;
 mod environment;
 mod file;
+mod providers;
 mod read;
 
 use std::{fmt, time::Duration};
@@ -16,6 +17,7 @@ use std::{fmt, time::Duration};
 pub use database_url::database_url;
 pub use environment::{Environment, InvalidLine};
 use secrecy::SecretString;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Everything that can be set, checked.
@@ -102,11 +104,47 @@ pub struct Stream {
     pub retry: Duration,
 }
 
+/// A kind of API, as the settings have to know it. Each has a provider of its own name, whether the settings name it or not.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiKind {
+    /// Its name.
+    pub name: &'static str,
+    /// The vendor's own address, as `base_url` has it.
+    pub vendor_url: &'static str,
+    /// Models to offer where the settings name none.
+    pub models: &'static [&'static str],
+}
+
+/// Which of `OpenAI`'s APIs a provider is asked by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// Responses at `OpenAI`'s own address and for models that have no other, else Chat Completions.
+    #[default]
+    Auto,
+    /// Chat Completions.
+    ChatCompletions,
+    /// Responses.
+    Responses,
+}
+
 /// A provider.
 #[derive(Debug, Clone)]
 pub struct Provider {
-    /// `openai` or `anthropic`: its name and its kind.
-    pub name: &'static str,
+    /// Its name in the API.
+    pub name: String,
+    /// The name of its kind.
+    pub kind: &'static str,
+    /// Which of `OpenAI`'s APIs it is asked by.
+    pub api: Api,
+    /// What stands in the query of each request.
+    pub query: Vec<(String, String)>,
+    /// Headers of each request, beside the kind's own.
+    pub headers: Vec<(String, String)>,
+    /// The header that carries the key as it is, in place of the kind's own.
+    pub key_header: Option<String>,
+    /// Whether `<think>` tags in the text mark reasoning.
+    pub think_tags: bool,
     /// Its address if it is not the vendor's own.
     pub base_url: Option<String>,
     /// Its key.
@@ -209,18 +247,24 @@ impl Mistakes {
 }
 
 impl Settings {
-    /// Reads and checks everything. `yaml` is the `settings:` block, `development` whether it is that environment.
+    /// Reads and checks everything. `yaml` is the `settings:` block, `kinds` are the APIs that there are adapters for, `development`
+    /// whether it is that environment.
     ///
     /// # Errors
     /// All mistakes at once.
     pub fn load(
         yaml: Option<&Value>,
         env: &Environment,
+        kinds: &[ApiKind],
         development: bool,
     ) -> Result<Self, SettingsErrors> {
         let mut mistakes = Mistakes::default();
         let file = read::read(yaml, &mut mistakes);
-        let mut reader = read::Reader { env, mistakes };
+        let mut reader = read::Reader {
+            env,
+            kinds,
+            mistakes,
+        };
         let settings = reader.settings(&file, development);
         if reader.mistakes.0.is_empty() {
             Ok(settings)

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{
-    BasicAuth, Database, Environment, Http, Mistake, Mistakes, Provider, Retry, ServerOverrides,
+    ApiKind, BasicAuth, Database, Environment, Http, Mistake, Mistakes, Retry, ServerOverrides,
     Settings, Stream, Timeouts, file,
 };
 
@@ -64,6 +64,7 @@ fn remove(value: &mut Value, keys: &[String]) -> bool {
 
 pub(super) struct Reader<'a> {
     pub(super) env: &'a Environment,
+    pub(super) kinds: &'a [ApiKind],
     pub(super) mistakes: Mistakes,
 }
 
@@ -236,87 +237,6 @@ impl Reader<'_> {
         pace
     }
 
-    fn providers(&mut self, file: &file::Providers, development: bool) -> Vec<Provider> {
-        let mut all = vec![
-            self.provider(
-                "openai",
-                "https://api.openai.com/v1",
-                &file.openai,
-                ["gpt-6-luna", "gpt-6.2-sol"],
-            ),
-            self.provider(
-                "anthropic",
-                "https://api.anthropic.com",
-                &file.anthropic,
-                ["claude-haiku-5-5", "claude-sonnet-5-5"],
-            ),
-        ];
-        // In development, and only there, two bots talk without any key: the simulator stands in for all providers.
-        let nothing_configured = all
-            .iter()
-            .all(|provider| provider.api_key.is_none() && provider.base_url.is_none());
-        for (provider, file) in all.iter_mut().zip([&file.openai, &file.anthropic]) {
-            provider.simulate = file.simulate.unwrap_or(development && nothing_configured);
-        }
-        all
-    }
-
-    fn provider(
-        &mut self,
-        name: &'static str,
-        vendor: &str,
-        file: &file::Provider,
-        models: [&str; 2],
-    ) -> Provider {
-        let upper = name.to_ascii_uppercase();
-        let url_env = format!("{upper}_BASE_URL");
-        let from_env = self.env.get(&url_env).map(str::to_owned);
-        let path = if from_env.is_some() {
-            url_env
-        } else {
-            format!("settings.providers.{name}.base_url")
-        };
-        let base_url = from_env
-            .or_else(|| file.base_url.clone())
-            .map(|url| url.trim_end_matches('/').to_owned());
-        if let Some(base) = &base_url {
-            let fine = url::Url::parse(base).is_ok_and(|url| {
-                matches!(url.scheme(), "http" | "https")
-                    && url.has_host()
-                    && url.query().is_none()
-                    && url.username().is_empty()
-                    && url.password().is_none()
-            });
-            if !fine {
-                let reason = "must be an http or https address without a query and without a user or a password";
-                self.mistakes.add(path, reason);
-            }
-        }
-        let api_key_env = file
-            .api_key_env
-            .clone()
-            .unwrap_or_else(|| format!("{upper}_API_KEY"));
-        if !is_variable(&api_key_env) {
-            // The value is not repeated: it may be the key itself, put here by mistake.
-            let reason = "must be the name of an environment variable in capitals, such as OPENAI_API_KEY; the key itself does \
-                          not belong into a file";
-            self.mistakes
-                .add(format!("settings.providers.{name}.api_key_env"), reason);
-        }
-        Provider {
-            name,
-            // The vendor's own address is what it is without one: it wants a key.
-            base_url: base_url.filter(|url| url != vendor),
-            api_key: self.env.get(&api_key_env).map(SecretString::from),
-            api_key_env,
-            simulate: false,
-            models: file
-                .models
-                .clone()
-                .unwrap_or_else(|| models.map(str::to_owned).to_vec()),
-        }
-    }
-
     fn server(&mut self) -> ServerOverrides {
         let port = self.env.get("PORT").map(str::parse::<u16>);
         if matches!(port, Some(Err(_))) {
@@ -340,15 +260,6 @@ impl Reader<'_> {
             log_level,
         }
     }
-}
-
-/// Whether it is the name of an environment variable as names of keys are written. A key pasted in its place hardly is.
-fn is_variable(name: &str) -> bool {
-    name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// `$2a$`, `$2b$` or `$2y$`, two digits of cost (4 to 31), `$`, 22 characters of salt and 31 of hash.

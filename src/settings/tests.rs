@@ -5,14 +5,35 @@ use super::*;
 
 const HASH: &str = "$2b$12$abcdefghijklmnopqrstuuAbCdEfGhIjKlMnOpQrStUvWxYz01234";
 
+const KINDS: [ApiKind; 2] = [
+    ApiKind {
+        name: "openai",
+        vendor_url: "https://api.openai.com/v1",
+        models: &["model-a"],
+    },
+    ApiKind {
+        name: "anthropic",
+        vendor_url: "https://api.anthropic.com",
+        models: &["model-b"],
+    },
+];
+
+fn provider<'a>(settings: &'a Settings, name: &str) -> &'a Provider {
+    let named = settings
+        .providers
+        .iter()
+        .find(|provider| provider.name == name);
+    named.unwrap()
+}
+
 fn load(yaml: &Value, env: &Environment) -> Result<Settings, Vec<String>> {
-    Settings::load(Some(yaml), env, true)
+    Settings::load(Some(yaml), env, &KINDS, true)
         .map_err(|errors| errors.0.into_iter().map(|mistake| mistake.path).collect())
 }
 
 #[test]
 fn nothing_set_is_fine_and_simulated_in_development_alone() {
-    let settings = Settings::load(None, &Environment::default(), true).unwrap();
+    let settings = Settings::load(None, &Environment::default(), &KINDS, true).unwrap();
     assert!(settings.providers.iter().all(|provider| provider.simulate));
     assert_eq!(
         (
@@ -22,7 +43,7 @@ fn nothing_set_is_fine_and_simulated_in_development_alone() {
         ),
         (50, 10, false)
     );
-    let elsewhere = Settings::load(None, &Environment::default(), false).unwrap();
+    let elsewhere = Settings::load(None, &Environment::default(), &KINDS, false).unwrap();
     assert!(
         elsewhere
             .providers
@@ -87,7 +108,7 @@ fn the_environment_goes_over_the_file() {
         (false, 9, Some(8080))
     );
     assert_eq!(
-        settings.providers[0].base_url.as_deref(),
+        provider(&settings, "openai").base_url.as_deref(),
         Some("http://127.0.0.1:8080/v1")
     );
     assert!(
@@ -104,13 +125,13 @@ fn a_key_configures_and_the_vendors_own_address_alone_does_not() {
     ]);
     let settings = load(&json!({}), &env).unwrap();
     assert_eq!(
-        settings.providers[1]
+        provider(&settings, "anthropic")
             .api_key
             .as_ref()
             .map(|key| key.expose_secret()),
         Some("canary")
     );
-    assert!(settings.providers[0].base_url.is_none());
+    assert!(provider(&settings, "openai").base_url.is_none());
     assert!(!format!("{settings:?}").contains("canary"));
 }
 
@@ -123,7 +144,7 @@ fn a_hash_that_is_none_stops_the_boot_and_is_not_shown() {
         "$2x$12$abcdefghijklmnopqrstuuAbCdEfGhIjKlMnOpQrStUvWxYz01234",
     ] {
         let env = Environment::from_pairs([("BASIC_AUTH_USER", "a"), ("BASIC_AUTH_PW_HASH", bad)]);
-        let error = Settings::load(None, &env, true).unwrap_err();
+        let error = Settings::load(None, &env, &KINDS, true).unwrap_err();
         assert_eq!(error.0[0].path, "BASIC_AUTH_PW_HASH");
         assert!(!error.to_string().contains(bad), "{error}");
     }
@@ -142,9 +163,9 @@ fn a_hash_that_is_none_stops_the_boot_and_is_not_shown() {
 #[test]
 fn production_wants_a_login_and_no_dev_mode() {
     let login = [("BASIC_AUTH_USER", "a"), ("BASIC_AUTH_PW_HASH", HASH)];
-    let with = Settings::load(None, &Environment::from_pairs(login), false).unwrap();
+    let with = Settings::load(None, &Environment::from_pairs(login), &KINDS, false).unwrap();
     assert!(with.may_start(true).is_ok());
-    let without = Settings::load(None, &Environment::default(), false).unwrap();
+    let without = Settings::load(None, &Environment::default(), &KINDS, false).unwrap();
     assert!(without.may_start(true).is_err() && without.may_start(false).is_ok());
     let dev = Settings {
         dev_mode: true,
@@ -162,7 +183,7 @@ fn a_secret_in_the_wrong_place_stops_the_boot_and_is_not_repeated() {
             "anthropic": {"base_url": "http://user:777123@host.example"},
         },
     });
-    let errors = Settings::load(Some(&yaml), &Environment::default(), true).unwrap_err();
+    let errors = Settings::load(Some(&yaml), &Environment::default(), &KINDS, true).unwrap_err();
     let mut paths: Vec<&str> = errors
         .0
         .iter()
@@ -179,4 +200,59 @@ fn a_secret_in_the_wrong_place_stops_the_boot_and_is_not_repeated() {
         ]
     );
     assert!(!errors.to_string().contains("777123"), "{errors}");
+}
+
+#[test]
+fn compatible_servers_have_names_of_their_own() {
+    let yaml = json!({"providers": {
+        "groq": {"kind": "openai", "base_url": "https://api.groq.com/openai/v1"},
+        "my-local_1": {"kind": "anthropic", "base_url": "http://127.0.0.1:8080/", "api_key_env": "LOCAL_KEY", "models": ["m"]},
+        "azure": {
+            "kind": "openai", "api": "responses", "base_url": "https://x.example/openai/v1",
+            "query": {"api-version": "preview"}, "key_header": "api-key", "headers": {"x-team": "a"},
+        },
+    }});
+    let env = Environment::from_pairs([("GROQ_API_KEY", "k"), ("LOCAL_KEY", "l")]);
+    let settings = load(&yaml, &env).unwrap();
+    let groq = provider(&settings, "groq");
+    assert_eq!(
+        (groq.kind, groq.api_key_env.as_str()),
+        ("openai", "GROQ_API_KEY")
+    );
+    assert!(
+        groq.models.is_empty(),
+        "OpenAI's models are no word about Groq's"
+    );
+    assert_eq!(groq.api_key.as_ref().unwrap().expose_secret(), "k");
+    let local = provider(&settings, "my-local_1");
+    assert_eq!(local.base_url.as_deref(), Some("http://127.0.0.1:8080"));
+    let azure = provider(&settings, "azure");
+    assert_eq!(
+        (azure.api, azure.key_header.as_deref()),
+        (Api::Responses, Some("api-key"))
+    );
+    assert!(settings.providers.iter().all(|provider| !provider.simulate));
+    for (wrong, path) in [
+        (json!({"groq": {}}), "settings.providers.groq.kind"),
+        (
+            json!({"groq": {"kind": "gorq"}}),
+            "settings.providers.groq.kind",
+        ),
+        (json!({"a b": {"kind": "openai"}}), "settings.providers.a b"),
+        (
+            json!({"groq": {"kind": "openai", "api": "chat"}}),
+            "settings.providers.groq.api",
+        ),
+        (
+            json!({"groq": {"kind": "openai", "headers": {"x y": "z"}}}),
+            "settings.providers.groq.headers",
+        ),
+        (
+            json!({"groq": {"kind": "openai", "surprise": 1}}),
+            "settings.providers.groq.surprise",
+        ),
+    ] {
+        let paths = load(&json!({"providers": wrong}), &Environment::default()).unwrap_err();
+        assert_eq!(paths[0], path);
+    }
 }

@@ -1,11 +1,8 @@
 //! What compatible servers do differently: the rows of the known deviations that no recorded body covers.
 
-use parley::{
-    conversation::{FailureCode, StopReason},
-    providers::Kind,
-};
+use parley::conversation::{FailureCode, StopReason};
 
-use super::{hear, server::Canned};
+use super::{ANTHROPIC, OPENAI, hear, server::Canned};
 
 fn chunk(delta: &str, finish: &str) -> String {
     format!(
@@ -16,7 +13,7 @@ fn chunk(delta: &str, finish: &str) -> String {
 const DONE: &str = "data: [DONE]\n\n";
 
 async fn text(body: String) -> String {
-    let heard = hear(Kind::OpenAi, Canned::stream(body.clone())).await;
+    let heard = hear(OPENAI, Canned::stream(body.clone())).await;
     assert_eq!(
         (heard.failure, heard.finished.is_some()),
         (None, true),
@@ -79,7 +76,7 @@ async fn errors_inside_a_stream_in_all_their_shapes() {
             "{}data: {error}\n\n{DONE}",
             chunk("{\"content\":\"Hi\"}", "null")
         );
-        let heard = hear(Kind::OpenAi, Canned::stream(body)).await;
+        let heard = hear(OPENAI, Canned::stream(body)).await;
         assert_eq!(
             (heard.failure, heard.finished, heard.text.as_str()),
             (Some(code), None, "Hi"),
@@ -95,16 +92,12 @@ async fn finish_reasons_that_are_empty_missing_or_unknown() {
         "Hi"
     );
     let unknown = hear(
-        Kind::OpenAi,
+        OPENAI,
         Canned::stream(chunk("{\"content\":\"Hi\"}", "\"surprise\"")),
     )
     .await;
     assert_eq!(unknown.finished, Some(StopReason::Other));
-    let model_length = hear(
-        Kind::OpenAi,
-        Canned::stream(chunk("{}", "\"model_length\"")),
-    )
-    .await;
+    let model_length = hear(OPENAI, Canned::stream(chunk("{}", "\"model_length\""))).await;
     assert_eq!(model_length.finished, Some(StopReason::MaxTokens));
 }
 
@@ -122,14 +115,14 @@ async fn usage_first_last_on_the_way_or_nowhere() {
         format!("{words}{}{alone}{DONE}", chunk("{}", "\"stop\"")),
         format!("{words}{}{alone}", chunk("{}", "\"stop\"")),
     ] {
-        let heard = hear(Kind::OpenAi, Canned::stream(body.clone())).await;
+        let heard = hear(OPENAI, Canned::stream(body.clone())).await;
         assert_eq!(
             (heard.usage.input_tokens, heard.usage.output_tokens),
             (Some(7), Some(2)),
             "{body}"
         );
     }
-    let heard = hear(Kind::OpenAi, Canned::stream(said())).await;
+    let heard = hear(OPENAI, Canned::stream(said())).await;
     assert!(heard.usage.is_unknown());
 }
 
@@ -152,7 +145,7 @@ async fn reasoning_in_all_its_places_is_never_text() {
         "{\"reasoning\":\"hm\",\"content\":\"\"}",
         "{\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\",\"text\":\"hm\"}]}]}",
     ] {
-        let heard = hear(Kind::OpenAi, Canned::stream(chunk(delta, "null") + &said())).await;
+        let heard = hear(OPENAI, Canned::stream(chunk(delta, "null") + &said())).await;
         assert_eq!(
             (heard.reasoning.as_str(), heard.text.as_str()),
             ("hm", "Hi"),
@@ -168,7 +161,7 @@ async fn a_gateway_that_ends_messages_with_done() {
         "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":2}}\n\n",
         "data: [DONE]\n\n",
     );
-    let heard = hear(Kind::Anthropic, Canned::stream(body)).await;
+    let heard = hear(ANTHROPIC, Canned::stream(body)).await;
     assert_eq!(
         (
             heard.text.as_str(),
@@ -178,7 +171,7 @@ async fn a_gateway_that_ends_messages_with_done() {
         ("Hi", Some(StopReason::EndTurn), Some(2))
     );
     let cut = hear(
-        Kind::Anthropic,
+        ANTHROPIC,
         Canned::stream(
             body.replace("end_turn", "")
                 .replace("\"stop_reason\":\"\"", "\"x\":1"),
@@ -197,7 +190,7 @@ async fn a_server_that_is_still_loading_is_worth_another_try() {
     let body =
         "{\"error\":{\"code\":503,\"message\":\"Loading model\",\"type\":\"unavailable_error\"}}";
     let heard = hear(
-        Kind::OpenAi,
+        OPENAI,
         Canned {
             status: 503,
             ..Canned::stream(body)
@@ -207,7 +200,7 @@ async fn a_server_that_is_still_loading_is_worth_another_try() {
     assert_eq!(heard.failure, Some(FailureCode::Overloaded));
     let body = "{\"error\":{\"code\":400,\"message\":\"too long\",\"type\":\"exceed_context_size_error\"}}";
     let heard = hear(
-        Kind::OpenAi,
+        OPENAI,
         Canned {
             status: 400,
             ..Canned::stream(body)
@@ -222,12 +215,12 @@ async fn a_server_that_is_still_loading_is_worth_another_try() {
 async fn a_key_repeated_inside_a_stream_is_not_passed_on() {
     let error = "{\"error\":{\"type\":\"server_error\",\"message\":\"bad key canary-key\"}}";
     for (kind, frame) in [
-        (Kind::OpenAi, error),
-        (Kind::OpenAi, "no json: canary-key"),
-        (Kind::OpenAi, "{\"choices\":\"canary-key\"}"),
-        (Kind::Anthropic, error),
-        (Kind::Anthropic, "no json: canary-key"),
-        (Kind::Anthropic, "{\"type\":[\"canary-key\"]}"),
+        (OPENAI, error),
+        (OPENAI, "no json: canary-key"),
+        (OPENAI, "{\"choices\":\"canary-key\"}"),
+        (ANTHROPIC, error),
+        (ANTHROPIC, "no json: canary-key"),
+        (ANTHROPIC, "{\"type\":[\"canary-key\"]}"),
     ] {
         let heard = hear(kind, Canned::stream(format!("data: {frame}\n\n"))).await;
         assert!(heard.failure.is_some(), "{frame}");

@@ -10,13 +10,16 @@ use parley::{
     conversation::{
         AttemptFailure, FailureCode, Params, Prompt, PromptMessage, Role, StopReason, Usage,
     },
-    providers::{Config, Kind, Part, ProviderConfig, Registry, Request, Timeouts},
+    providers::{Api, Config, Kind, Part, ProviderConfig, Registry, Request, Timeouts},
 };
 use proptest::prelude::*;
 use serde_json::Value;
 use server::{Canned, CannedServer};
 
 use crate::support::within;
+
+pub(crate) const OPENAI: &str = "openai";
+pub(crate) const ANTHROPIC: &str = "anthropic";
 
 /// What an answer came to.
 #[derive(Debug, Default, PartialEq)]
@@ -30,14 +33,17 @@ pub(crate) struct Heard {
     pub(crate) message: String,
 }
 
-pub(crate) fn registry(kind: Kind, base: &str, timeouts: Timeouts) -> Registry {
-    let base_url = match kind {
-        Kind::OpenAi => format!("{base}/v1"),
-        Kind::Anthropic => base.to_owned(),
-    };
+pub(crate) fn registry(kind: &str, base: &str, timeouts: Timeouts) -> Registry {
+    let kind = Kind::named(kind).unwrap();
+    let base_url = format!("{base}{}", kind.path);
     let provider = ProviderConfig {
         name: "p".into(),
         kind,
+        api: Api::Auto,
+        query: vec![],
+        headers: vec![],
+        key_header: None,
+        think_tags: false,
         base_url: Some(base_url),
         api_key: Some("canary-key".to_owned().into()),
         api_key_env: "P_KEY".into(),
@@ -115,7 +121,7 @@ async fn listen(
     Ok(())
 }
 
-pub(crate) async fn hear(kind: Kind, canned: Canned) -> Heard {
+pub(crate) async fn hear(kind: &str, canned: Canned) -> Heard {
     let server = CannedServer::start(canned).await;
     ask(&registry(kind, &server.base, PATIENT)).await
 }
@@ -124,10 +130,10 @@ fn manifest() -> BTreeMap<String, Value> {
     serde_json::from_slice(&std::fs::read("tests/fixtures/MANIFEST.json").unwrap()).unwrap()
 }
 
-fn kind_of(entry: &Value) -> Kind {
+fn kind_of(entry: &Value) -> &'static str {
     match entry["api"].as_str().unwrap() {
-        "openai_chat" => Kind::OpenAi,
-        "anthropic_messages" => Kind::Anthropic,
+        "openai_chat" => OPENAI,
+        "anthropic_messages" => ANTHROPIC,
         other => panic!("no adapter for {other}"),
     }
 }
@@ -205,7 +211,7 @@ fn check(name: &str, entry: &Value, heard: &Heard) {
         let cached = heard.usage.cached_input_tokens.unwrap_or(0)
             + heard.usage.cache_write_tokens.unwrap_or(0);
         let ours = heard.usage.input_tokens.map(|all| {
-            if kind_of(entry) == Kind::Anthropic {
+            if kind_of(entry) == ANTHROPIC {
                 all - cached
             } else {
                 all
@@ -279,9 +285,9 @@ async fn every_recorded_refusal_has_its_code() {
             ..Canned::stream(recorded["body"].to_string())
         };
         let kind = if name.starts_with("openai") {
-            Kind::OpenAi
+            OPENAI
         } else {
-            Kind::Anthropic
+            ANTHROPIC
         };
         let heard = hear(kind, canned).await;
         assert_eq!(heard.failure, Some(code), "{name}");
@@ -296,12 +302,12 @@ async fn a_body_cut_anywhere_is_complete_only_with_its_terminal_frame() {
     for (name, kind, terminal) in [
         (
             "openai_chat/multibyte.sse",
-            Kind::OpenAi,
+            OPENAI,
             "\"finish_reason\":\"stop\"",
         ),
         (
             "anthropic/multibyte.sse",
-            Kind::Anthropic,
+            ANTHROPIC,
             "\"stop_reason\":\"end_turn\"",
         ),
     ] {
@@ -343,7 +349,7 @@ proptest! {
     #[test]
     fn pieces_change_nothing(piece in 1usize..400) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        for (name, kind) in [("openai_compat/openrouter_comments.sse", Kind::OpenAi), ("anthropic/thinking.sse", Kind::Anthropic)] {
+        for (name, kind) in [("openai_compat/openrouter_comments.sse", OPENAI), ("anthropic/thinking.sse", ANTHROPIC)] {
             let whole = runtime.block_on(hear(kind, canned(name)));
             let pieces = runtime.block_on(hear(kind, Canned { piece, ..canned(name) }));
             prop_assert_eq!(&whole, &pieces);
@@ -359,7 +365,7 @@ async fn endless_lines_and_huge_events_are_cut_off() {
         format!(": {}", "x".repeat(3_000_000)),
     ] {
         let heard = hear(
-            Kind::OpenAi,
+            OPENAI,
             Canned {
                 piece: 65_536,
                 ..Canned::stream(body)
@@ -382,26 +388,24 @@ async fn what_is_no_stream_is_malformed_whatever_it_says() {
         ..Canned::stream(body)
     };
     assert_eq!(
-        hear(Kind::OpenAi, page("text/html", "<html>"))
+        hear(OPENAI, page("text/html", "<html>")).await.failure,
+        Some(FailureCode::Malformed)
+    );
+    assert_eq!(
+        hear(ANTHROPIC, page("application/json", "{}"))
             .await
             .failure,
         Some(FailureCode::Malformed)
     );
     assert_eq!(
-        hear(Kind::Anthropic, page("application/json", "{}"))
-            .await
-            .failure,
-        Some(FailureCode::Malformed)
-    );
-    assert_eq!(
-        hear(Kind::OpenAi, Canned::stream("\u{0}\u{1}garbage\n\n"))
+        hear(OPENAI, Canned::stream("\u{0}\u{1}garbage\n\n"))
             .await
             .failure,
         Some(FailureCode::Truncated)
     );
     assert_eq!(
         hear(
-            Kind::OpenAi,
+            OPENAI,
             Canned::stream(vec![b'd', b'a', b't', b'a', b':', 0xff, 0xfe, b'\n', b'\n'])
         )
         .await
@@ -439,7 +443,7 @@ async fn silence_ends_by_its_timeout_and_comments_do_not_count_as_words() {
             ..Canned::stream(body.clone())
         })
         .await;
-        let heard = ask(&registry(Kind::OpenAi, &server.base, timeouts)).await;
+        let heard = ask(&registry(OPENAI, &server.base, timeouts)).await;
         assert_eq!(
             heard.failure.map_or(Ok(heard.finished), Err),
             expected.map(Some),
@@ -456,7 +460,7 @@ async fn dropping_an_answer_closes_its_connection() {
         ..Canned::stream(word)
     })
     .await;
-    let registry = registry(Kind::OpenAi, &server.base, PATIENT);
+    let registry = registry(OPENAI, &server.base, PATIENT);
     let params = Params::default();
     let request = Request {
         model: "m",
@@ -478,7 +482,7 @@ async fn dropping_an_answer_closes_its_connection() {
 
 #[tokio::test]
 async fn a_refused_connection_and_a_wrong_address_are_told_apart() {
-    let refused = ask(&registry(Kind::OpenAi, "http://127.0.0.1:1", PATIENT)).await;
+    let refused = ask(&registry(OPENAI, "http://127.0.0.1:1", PATIENT)).await;
     assert_eq!(
         (refused.failure, refused.message.as_str()),
         (Some(FailureCode::Timeout), "the provider cannot be reached")
@@ -488,7 +492,7 @@ async fn a_refused_connection_and_a_wrong_address_are_told_apart() {
         headers: vec![("location".into(), "http://127.0.0.1:1/".into())],
         ..Canned::stream("")
     };
-    let heard = hear(Kind::OpenAi, redirect).await;
+    let heard = hear(OPENAI, redirect).await;
     assert_eq!(heard.failure, Some(FailureCode::InvalidRequest));
     assert!(heard.message.contains("redirect"), "{}", heard.message);
 }

@@ -2,31 +2,43 @@
 
 use parley::{
     conversation::Params,
-    providers::{Config, Kind, ProviderConfig, Registry, Request},
+    providers::{Api, Config, Kind, ProviderConfig, Registry, Request},
 };
 
 use super::{
-    PATIENT, prompt,
+    ANTHROPIC, OPENAI, PATIENT, prompt,
     server::{Canned, CannedServer},
 };
 
 /// The request that the adapter makes for these parameters, its JSON laid out for reading.
-async fn sent(kind: Kind, params: Params, key: Option<&str>) -> String {
+async fn sent(kind: &str, params: Params, key: Option<&str>) -> String {
+    sent_by(kind, params, key, |_| {}).await
+}
+
+/// The same by a provider that is set up in another way.
+async fn sent_by(
+    kind: &str,
+    params: Params,
+    key: Option<&str>,
+    change: impl FnOnce(&mut ProviderConfig),
+) -> String {
     let server = CannedServer::start(Canned::stream("")).await;
-    let base_url = if kind == Kind::OpenAi {
-        format!("{}/v1/", server.base)
-    } else {
-        server.base.clone()
-    };
-    let provider = ProviderConfig {
+    let kind = Kind::named(kind).unwrap();
+    let mut provider = ProviderConfig {
         name: "p".into(),
         kind,
-        base_url: Some(base_url),
+        api: Api::Auto,
+        base_url: Some(format!("{}{}/", server.base, kind.path)),
+        query: vec![],
+        headers: vec![],
+        key_header: None,
+        think_tags: false,
         api_key: key.map(|key| key.to_owned().into()),
         api_key_env: "P_KEY".into(),
         simulated: false,
         models: vec![],
     };
+    change(&mut provider);
     let registry = Registry::new(Config {
         providers: vec![provider],
         timeouts: PATIENT,
@@ -69,20 +81,41 @@ fn all_params() -> Params {
 
 #[tokio::test]
 async fn chat_completions_with_every_parameter() {
-    insta::assert_snapshot!(sent(Kind::OpenAi, all_params(), Some("canary-key")).await);
+    insta::assert_snapshot!(sent(OPENAI, all_params(), Some("canary-key")).await);
 }
 
 #[tokio::test]
 async fn chat_completions_of_a_local_server() {
-    insta::assert_snapshot!(sent(Kind::OpenAi, Params::default(), None).await);
+    insta::assert_snapshot!(sent(OPENAI, Params::default(), None).await);
 }
 
 #[tokio::test]
 async fn messages_with_every_parameter() {
-    insta::assert_snapshot!(sent(Kind::Anthropic, all_params(), Some("canary-key")).await);
+    insta::assert_snapshot!(sent(ANTHROPIC, all_params(), Some("canary-key")).await);
 }
 
 #[tokio::test]
 async fn messages_of_a_local_server() {
-    insta::assert_snapshot!(sent(Kind::Anthropic, Params::default(), None).await);
+    insta::assert_snapshot!(sent(ANTHROPIC, Params::default(), None).await);
+}
+
+/// Azure wants a version in the query and the key in a header of its own; `OpenRouter` likes to be told who asks.
+#[tokio::test]
+async fn a_provider_may_want_a_query_and_headers() {
+    let request = sent_by(OPENAI, Params::default(), Some("canary-key"), |provider| {
+        provider.query = vec![("api-version".into(), "2026-10 preview".into())];
+        provider.headers = vec![("x-title".into(), "Parley".into())];
+        provider.key_header = Some("api-key".into());
+    })
+    .await;
+    let head = request.split("\n\n").next().unwrap();
+    insta::assert_snapshot!(head, @r"
+    POST /v1/chat/completions?api-version=2026-10+preview HTTP/1.1
+    content-type: application/json
+    accept: text/event-stream
+    x-title: Parley
+    api-key: [key]
+    user-agent: parley/0.1.0
+    host: HOST
+    ");
 }

@@ -6,16 +6,25 @@
 mod convert;
 mod wire;
 
+use std::sync::Arc;
+
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::{
-    ProviderConfig, Request,
+    Kind, ProviderConfig, Request,
     adapter::{Adapter, Converter, Outgoing, messages},
 };
 use crate::conversation::Params;
 
-const VENDOR: &str = "https://api.anthropic.com";
+/// What the room is told of it.
+pub(super) const KIND: Kind = Kind {
+    name: "anthropic",
+    vendor_url: "https://api.anthropic.com",
+    path: "",
+    models: &["claude-haiku-5-5", "claude-sonnet-5-5"],
+    adapter: |config| Arc::new(Anthropic::new(config)),
+};
 const VERSION: &str = "2023-06-01";
 
 /// The API wants a limit. This one is far above a turn of conversation and within what every model may put out.
@@ -32,7 +41,7 @@ impl Anthropic {
         let base_url = config
             .base_url
             .as_deref()
-            .unwrap_or(VENDOR)
+            .unwrap_or(KIND.vendor_url)
             .trim_end_matches('/')
             .to_owned();
         Self {
@@ -47,15 +56,15 @@ impl Adapter for Anthropic {
         Outgoing {
             url: format!("{}/v1/messages", self.base_url),
             headers: vec![
-                ("accept", "text/event-stream".to_owned()),
-                ("anthropic-version", VERSION.to_owned()),
+                ("accept".into(), "text/event-stream".to_owned()),
+                ("anthropic-version".into(), VERSION.to_owned()),
             ],
-            auth: self.key.clone().map(|key| ("x-api-key", key)),
+            auth: self.key.clone().map(|key| ("x-api-key".into(), key)),
             body: body(request),
         }
     }
 
-    fn converter(&self) -> Box<dyn Converter> {
+    fn converter(&self, _request: &Request<'_>) -> Box<dyn Converter> {
         Box::new(convert::Messages::default())
     }
 

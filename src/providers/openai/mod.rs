@@ -7,18 +7,28 @@
 mod convert;
 mod wire;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    ProviderConfig, Request,
+    Kind, ProviderConfig, Request,
     adapter::{Adapter, Converter, Outgoing, messages},
 };
 use crate::conversation::{AttemptFailure, FailureCode, Params};
 
-const VENDOR: &str = "https://api.openai.com/v1";
+/// What the room is told of it.
+pub(super) const KIND: Kind = Kind {
+    name: "openai",
+    vendor_url: "https://api.openai.com/v1",
+    path: "/v1",
+    models: &["gpt-6-luna", "gpt-6.2-sol"],
+    adapter: |config| Arc::new(OpenAi::new(config)),
+};
 
 /// The adapter.
 pub(super) struct OpenAi {
@@ -35,13 +45,13 @@ impl OpenAi {
         let base_url = config
             .base_url
             .as_deref()
-            .unwrap_or(VENDOR)
+            .unwrap_or(KIND.vendor_url)
             .trim_end_matches('/')
             .to_owned();
         let bearer =
             |key: &SecretString| SecretString::from(format!("Bearer {}", key.expose_secret()));
         Self {
-            vendor: base_url == VENDOR,
+            vendor: base_url == KIND.vendor_url,
             auth: config.api_key.as_ref().map(bearer),
             base_url,
             plain: AtomicBool::new(false),
@@ -101,13 +111,16 @@ impl Adapter for OpenAi {
     fn outgoing(&self, request: &Request<'_>) -> Outgoing {
         Outgoing {
             url: format!("{}/chat/completions", self.base_url),
-            headers: vec![("accept", "text/event-stream".to_owned())],
-            auth: self.auth.clone().map(|bearer| ("authorization", bearer)),
+            headers: vec![("accept".into(), "text/event-stream".to_owned())],
+            auth: self
+                .auth
+                .clone()
+                .map(|bearer| ("authorization".into(), bearer)),
             body: self.body(request),
         }
     }
 
-    fn converter(&self) -> Box<dyn Converter> {
+    fn converter(&self, _request: &Request<'_>) -> Box<dyn Converter> {
         Box::new(convert::Chat::default())
     }
 
@@ -128,7 +141,7 @@ mod tests {
     use super::*;
     use crate::{
         conversation::{Prompt, PromptMessage, Role},
-        providers::Kind,
+        providers::Api,
     };
 
     /// `OpenAI`'s own address cannot be asked in a test: what would be sent there is looked at here.
@@ -136,8 +149,13 @@ mod tests {
     fn openai_itself_gets_its_own_fields() {
         let adapter = OpenAi::new(&ProviderConfig {
             name: "openai".into(),
-            kind: Kind::OpenAi,
+            kind: &KIND,
+            api: Api::Auto,
             base_url: None,
+            query: vec![],
+            headers: vec![],
+            key_header: None,
+            think_tags: false,
             api_key: Some("test-key".to_owned().into()),
             api_key_env: "OPENAI_API_KEY".into(),
             simulated: false,

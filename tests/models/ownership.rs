@@ -95,7 +95,7 @@ impl Case {
             held: [None, None],
         };
         for owner in 0..2 {
-            case.round(&Round::One(owner, Op::Renew)).await;
+            Box::pin(case.round(&Round::One(owner, Op::Renew))).await;
         }
         case
     }
@@ -306,9 +306,9 @@ fn explore(uri: &str, cases: u32) {
     let (runtime, db) = (Arc::new(runtime), Arc::new(db));
     let outcome = TestRunner::new(config).run(&rounds(), |rounds| {
         runtime.block_on(async {
-            let mut case = Case::new(&db).await;
+            let mut case = Box::pin(Case::new(&db)).await;
             for round in &rounds {
-                case.round(round).await;
+                Box::pin(case.round(round)).await;
             }
             case.check().await;
         });

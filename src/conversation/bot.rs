@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use validator::Validate;
 
 use super::{
-    object::object,
+    object::{object, objects},
+    target::Target,
     validate::{Violation, check, no_control, not_blank, within_text_limit},
 };
 
@@ -40,6 +41,10 @@ pub struct BotSpec {
     #[serde(default, deserialize_with = "object")]
     #[validate(nested)]
     pub params: Params,
+    /// Who is asked in its place, in this order, once its own model has failed in a turn; at most 4.
+    #[serde(default, deserialize_with = "objects")]
+    #[validate(length(max = 4, message = "must have at most 4 entries"), nested)]
+    pub fallback: Vec<Target>,
 }
 
 /// What is passed on to a model, each in its API's own field. Absent means: the provider's default.
@@ -96,6 +101,8 @@ pub struct Bot {
     pub system_prompt: Option<String>,
     /// What is passed on to the model.
     pub params: Params,
+    /// Who is asked in its place once its own model has failed in a turn.
+    pub fallback: Vec<Target>,
 }
 
 /// How `run.started` presents a bot.
@@ -123,7 +130,20 @@ impl Bot {
             model: spec.model,
             system_prompt: spec.system_prompt,
             params: spec.params,
+            fallback: spec.fallback,
         }
+    }
+
+    /// Who is asked in a turn: its own model first.
+    #[must_use]
+    pub fn targets(&self) -> Vec<Target> {
+        let own = Target {
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+        };
+        let mut targets = vec![own];
+        targets.extend(self.fallback.iter().cloned());
+        targets
     }
 
     /// How `run.started` presents it.
@@ -151,6 +171,10 @@ impl Bot {
         members.insert(
             "params".into(),
             serde_json::to_value(&self.params).unwrap_or_default(),
+        );
+        members.insert(
+            "fallback".into(),
+            serde_json::to_value(&self.fallback).unwrap_or_default(),
         );
         members
     }
@@ -225,6 +249,7 @@ mod tests {
                 temperature: Some(0.5),
                 ..Params::default()
             },
+            fallback: Vec::new(),
         }
     }
 

@@ -161,6 +161,7 @@ mod tests {
             model: "m".into(),
             system_prompt: Some("Be brief.\n".into()),
             params: Params::default(),
+            fallback: Vec::new(),
         }
     }
 

@@ -18,29 +18,19 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// How long to wait before the next attempt, or `None` if there is to be none.
+    /// How long to wait before the same target is asked again.
     ///
-    /// `failures` counts the provider errors of this turn, this one included. `jitter` is a random number from 0 to 1: full
+    /// `failures` counts the provider errors of that target in this turn, this one included. `jitter` is a random number from 0 to 1: full
     /// jitter (the whole wait is random) keeps many runs that failed together from coming back together. A provider's own
     /// `Retry-After` is the floor of the wait: asking sooner would only be refused again.
     #[must_use]
-    pub fn wait_after(
-        &self,
-        failure: &AttemptFailure,
-        failures: u32,
-        jitter: f64,
-    ) -> Option<Duration> {
-        if !failure.retryable || failures >= self.max_attempts {
-            return None;
-        }
+    pub fn wait_after(&self, failure: &AttemptFailure, failures: u32, jitter: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);
         let bound = self.base.saturating_mul(1 << doublings).min(self.cap);
         let own = bound.mul_f64(jitter.clamp(0.0, 1.0));
-        Some(
-            failure
-                .retry_after
-                .map_or(own, |asked| asked.min(self.retry_after_cap).max(own)),
-        )
+        failure
+            .retry_after
+            .map_or(own, |asked| asked.min(self.retry_after_cap).max(own))
     }
 }
 
@@ -65,36 +55,14 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_cap_and_are_wholly_random() {
         let waits: Vec<_> = (1..8)
-            .map(|n| {
-                policy()
-                    .wait_after(&overloaded(), n, 1.0)
-                    .unwrap()
-                    .as_millis()
-            })
+            .map(|n| policy().wait_after(&overloaded(), n, 1.0).as_millis())
             .collect();
         assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 8000, 8000]);
-        assert_eq!(
-            policy().wait_after(&overloaded(), 3, 0.0),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(policy().wait_after(&overloaded(), 3, 0.0), Duration::ZERO);
         assert_eq!(
             policy().wait_after(&overloaded(), 3, 0.5),
-            Some(Duration::from_secs(1))
+            Duration::from_secs(1)
         );
-    }
-
-    #[test]
-    fn the_last_attempt_and_the_hopeless_ones_are_not_repeated() {
-        assert_eq!(policy().wait_after(&overloaded(), 8, 0.5), None);
-        assert_eq!(
-            policy().wait_after(&AttemptFailure::new(FailureCode::Auth, "no"), 1, 0.5),
-            None
-        );
-        let overruled = AttemptFailure {
-            retryable: false,
-            ..overloaded()
-        };
-        assert_eq!(policy().wait_after(&overruled, 1, 0.5), None);
     }
 
     #[test]
@@ -105,15 +73,15 @@ mod tests {
         };
         assert_eq!(
             policy().wait_after(&asked(7), 1, 1.0),
-            Some(Duration::from_secs(7))
+            Duration::from_secs(7)
         );
         assert_eq!(
             policy().wait_after(&asked(3600), 1, 1.0),
-            Some(Duration::from_secs(60))
+            Duration::from_secs(60)
         );
         assert_eq!(
             policy().wait_after(&asked(0), 1, 1.0),
-            Some(Duration::from_millis(500))
+            Duration::from_millis(500)
         );
     }
 }

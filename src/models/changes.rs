@@ -16,7 +16,8 @@ use super::{
     search,
 };
 use crate::conversation::{
-    EndReason, Failure, Message, RunEvent, RunId, RunStatus, Timestamp, Usage,
+    EndReason, FailedAttempt, Failure, Message, RunEvent, RunId, RunStatus, Target, Timestamp,
+    Usage,
 };
 
 /// The words for a run that is over.
@@ -58,12 +59,12 @@ pub struct AttemptRecord {
     pub turn: u32,
     /// Its number within the turn, from 1.
     pub attempt: u32,
-    /// The provider that was asked.
-    pub provider: String,
-    /// The model that was asked.
-    pub model: String,
+    /// Who was asked.
+    pub target: Target,
     /// `completed`, `interrupted`, `crash`, `drain`, or the code of its failure.
     pub outcome: &'static str,
+    /// Its failure, if the provider failed it. The row has the code alone.
+    pub failed: Option<FailedAttempt>,
     /// What the provider had counted.
     pub usage: Usage,
     /// From the request to the end, in milliseconds.
@@ -79,12 +80,6 @@ impl AttemptRecord {
     pub const DRAIN: &'static str = "drain";
     /// Outcomes that are not the provider's failure.
     pub(super) const GIVEN_UP: [&'static str; 2] = [Self::CRASH, Self::DRAIN];
-
-    /// Whether it was ended by its owner's end and not by the provider.
-    #[must_use]
-    pub fn was_given_up(&self) -> bool {
-        Self::GIVEN_UP.contains(&self.outcome)
-    }
 }
 
 /// What one transaction writes about a run.
@@ -223,8 +218,8 @@ async fn insert_attempt(
         run_id: Set(run.as_uuid()),
         turn: Set(db_u32(attempt.turn)),
         attempt: Set(db_u32(attempt.attempt)),
-        provider: Set(attempt.provider.clone()),
-        model: Set(attempt.model.clone()),
+        provider: Set(attempt.target.provider.clone()),
+        model: Set(attempt.target.model.clone()),
         outcome: Set(attempt.outcome.to_owned()),
         usage: Set(json(&attempt.usage)?),
         duration_ms: Set(db_u64(attempt.duration_ms)),

@@ -131,6 +131,7 @@ impl bots::Model {
                 model: self.model,
                 system_prompt: self.system_prompt,
                 params: read_json(&self.params)?,
+                fallback: read_json(&self.fallback)?,
             },
         })
     }
@@ -149,6 +150,7 @@ impl bots::Model {
             model: Set(bot.model.clone()),
             system_prompt: Set(bot.system_prompt.clone()),
             params: Set(json(&bot.params)?),
+            fallback: Set(json(&bot.fallback)?),
             effective_from_turn: Set(effective_from_turn.map(db_u32)),
         })
     }

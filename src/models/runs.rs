@@ -11,12 +11,13 @@ use super::{
     changes::{AttemptRecord, Head},
     commands::{self, Command},
     events::{self, LoggedEvent},
-    rows::{db_u32, json, read_u32, read_u64, unreadable},
+    rows::{db_u32, json, read_u32, read_u64, read_word, unreadable},
     search,
 };
 use crate::conversation::{
-    Bot, BotVersion, IdempotencyKey, Message, MessageKind, MessageStatus, Run, RunEvent, RunId,
-    RunPlan, RunStarted, RunStatus, Timestamp, Transcript, Usage, next_turn_of,
+    Bot, BotVersion, FailedAttempt, FailureCode, IdempotencyKey, Message, MessageKind,
+    MessageStatus, Run, RunEvent, RunId, RunPlan, RunStarted, RunStatus, Target, Timestamp,
+    Transcript, Usage, next_turn_of,
 };
 
 /// A run that the caller drives from now on.
@@ -63,12 +64,12 @@ pub enum Inserted {
 }
 
 /// The provider requests of a turn that have ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
     /// The number of the last one, from 1; 0 if there was none.
     pub attempts: u32,
-    /// How many of them the provider failed.
-    pub failures: u32,
+    /// Those that the provider failed, in their order.
+    pub failed: Vec<FailedAttempt>,
 }
 
 impl Store {
@@ -314,19 +315,26 @@ async fn messages_of(db: &impl ConnectionTrait, run: RunId) -> Result<Vec<Messag
 }
 
 async fn asked(db: &impl ConnectionTrait, run: RunId, turn: u32) -> Result<Asked, StoreError> {
-    let rows: Vec<(i32, String)> = attempts::Entity::find()
-        .select_only()
-        .column(attempts::Column::Attempt)
-        .column(attempts::Column::Outcome)
+    let rows = attempts::Entity::find()
         .filter(attempts::Column::RunId.eq(run.as_uuid()))
         .filter(attempts::Column::Turn.eq(db_u32(turn)))
-        .into_tuple()
+        .order_by_asc(attempts::Column::Attempt)
         .all(db)
         .await?;
     let mut asked = Asked::default();
-    for (attempt, outcome) in rows {
-        asked.attempts = asked.attempts.max(read_u32(attempt)?);
-        asked.failures += u32::from(!AttemptRecord::GIVEN_UP.contains(&outcome.as_str()));
+    for row in rows {
+        asked.attempts = read_u32(row.attempt)?;
+        if !AttemptRecord::GIVEN_UP.contains(&row.outcome.as_str()) {
+            let code: FailureCode = read_word(&row.outcome)?;
+            asked.failed.push(FailedAttempt {
+                target: Target {
+                    provider: row.provider,
+                    model: row.model,
+                },
+                code,
+                retryable: code.retryable(),
+            });
+        }
     }
     Ok(asked)
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{driver::Signals, state::Spoken};
 use crate::{
-    conversation::{AttemptFailure, Delta, FailureCode, RestartReason, StopReason},
+    conversation::{AttemptFailure, Delta, FailureCode, RestartReason, StopReason, Target},
     event_log::Channel,
     providers::{Part, Provider, Request},
 };
@@ -51,12 +51,13 @@ pub(super) async fn run(
     number: u32,
     stage: &Stage<'_>,
 ) -> Ended {
+    let target = Target {
+        provider: provider.name().to_owned(),
+        model: request.model.to_owned(),
+    };
     let started = Instant::now();
     let mut speech = Speech {
-        spoken: Spoken {
-            attempt: number,
-            ..Spoken::default()
-        },
+        spoken: Spoken::nothing(target, number),
         started,
         stage,
         asked: false,

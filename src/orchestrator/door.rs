@@ -9,8 +9,8 @@ pub use crate::event_log::Reader as Subscription;
 use crate::{
     conversation::{
         Bot, BotChange, BotUpdated, EventId, HistoryFilter, HistoryPage, IdempotencyKey,
-        ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Transcript,
-        Violation, check_name_is_free, next_turn_of,
+        ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Target,
+        Transcript, Violation, check_name_is_free, next_turn_of,
     },
     event_log::{EventLog, Opened},
     models::{CommandKind, Inserted, Locked, Order, Store},
@@ -311,12 +311,10 @@ impl Runs {
 impl Inner {
     /// Checks an order.
     fn plan(&self, order: StartRun) -> Result<RunPlan, RunError> {
-        let specs: Vec<String> = order.bots.iter().map(|bot| bot.provider.clone()).collect();
-        let unknown = (0..).zip(&specs).filter_map(|(index, provider): (u32, _)| {
-            self.check_provider(provider, &format!("/bots/{index}/provider"))
-                .err()
+        let named = (0..).zip(&order.bots).flat_map(|(index, bot): (u32, _)| {
+            self.unknown_providers(&format!("/bots/{index}"), &bot.provider, &bot.fallback)
         });
-        let unknown: Vec<Violation> = unknown.flatten().collect();
+        let unknown: Vec<Violation> = named.collect();
         match order.plan(self.config.max_turns) {
             Ok(plan) if unknown.is_empty() => Ok(plan),
             Ok(_) => Err(RunError::Invalid(unknown)),
@@ -376,10 +374,19 @@ impl Inner {
         self.store.run(id).await?.ok_or(RunError::NotFound(id))
     }
 
-    fn check_provider(&self, name: &str, pointer: &str) -> Result<(), Vec<Violation>> {
-        self.registry
-            .check(name)
-            .map_err(|reason| vec![Violation::new(pointer, reason)])
+    /// A violation for each provider of a bot that no run may name.
+    fn unknown_providers(&self, bot: &str, own: &str, fallback: &[Target]) -> Vec<Violation> {
+        let own = (format!("{bot}/provider"), own);
+        let others = fallback.iter().enumerate().map(|(at, target)| {
+            let pointer = format!("{bot}/fallback/{at}/provider");
+            (pointer, target.provider.as_str())
+        });
+        let named = std::iter::once(own).chain(others);
+        let unknown = named.filter_map(|(pointer, name)| {
+            let reason = self.registry.check(name).err()?;
+            Some(Violation::new(pointer, reason))
+        });
+        unknown.collect()
     }
 
     /// What the patch makes of the bot, by what the locked run says.
@@ -404,9 +411,11 @@ impl Inner {
         }
         let next = bot.patched(patch).map_err(RunError::Invalid)?;
         check_name_is_free(&next, &run.bots).map_err(RunError::Invalid)?;
-        if next.provider != bot.provider {
-            self.check_provider(&next.provider, "/provider")
-                .map_err(RunError::Invalid)?;
+        if (&next.provider, &next.fallback) != (&bot.provider, &bot.fallback) {
+            let unknown = self.unknown_providers("", &next.provider, &next.fallback);
+            if !unknown.is_empty() {
+                return Err(RunError::Invalid(unknown));
+            }
         }
         let started = run.totals.turns + u32::from(run.in_progress.is_some());
         Ok(BotChange {

@@ -14,7 +14,9 @@ use super::{
     state::{RunState, Spoken},
 };
 use crate::{
-    conversation::{AttemptFailure, Bot, Failure, FailureCode, StopMode, lay_out},
+    conversation::{
+        AttemptFailure, Bot, FailedAttempt, Failure, FailureCode, StopMode, Target, lay_out,
+    },
     event_log::Channel,
     models::{Claimed, CommandKind, Fence, Store, StoreError},
     providers::{Registry, Request},
@@ -124,9 +126,12 @@ impl Driver {
     /// # Errors
     /// When the run was lost to another owner, or the database refuses it.
     pub(super) async fn fail(mut self, failure: Failure) -> Result<(), StoreError> {
-        if self.state.head.open_seq.is_some() && self.state.speaker.is_some() {
+        if self.state.head.open_seq.is_some()
+            && let Some(bot) = &self.state.speaker
+        {
             // What was asked for the turn was paid for, whatever came of it.
-            self.commit(Step::Recovered).await?;
+            let target = self.lost(bot);
+            self.commit(Step::Recovered(target)).await?;
         }
         self.commit(Step::Abort(failure)).await
     }
@@ -140,8 +145,12 @@ impl Driver {
             let last = self.store.events_after(run, last.saturating_sub(1), 1);
             self.channel.publish(&last.await?);
         }
-        if open && self.crashed && self.state.speaker.is_some() {
-            self.commit(Step::Recovered).await?;
+        if open
+            && self.crashed
+            && let Some(bot) = &self.state.speaker
+        {
+            let target = self.lost(bot);
+            self.commit(Step::Recovered(target)).await?;
         }
         if self.takeovers >= self.config.max_takeovers {
             let message = format!("its process broke down {} times", self.takeovers);
@@ -159,6 +168,13 @@ impl Driver {
             self.commit(Step::Interrupted(None)).await?;
         }
         Ok(())
+    }
+
+    /// Who was asked by a request of the open turn that was lost.
+    fn lost(&self, bot: &Bot) -> Target {
+        let targets = bot.targets();
+        let next = self.config.retry.next(&targets, &self.state.asked.failed);
+        next.unwrap_or(&targets[0]).clone()
     }
 
     /// The term in which the run is ours: the one of the last commit, or else the database is asked again.
@@ -180,11 +196,7 @@ impl Driver {
 
     /// One turn: attempts until one of them closes it.
     async fn speak(&mut self, speaker: &Bot) -> Result<(), StoreError> {
-        let Some(provider) = self.registry.get(&speaker.provider).cloned() else {
-            let message = format!("the provider {:?} is not configured", speaker.provider);
-            let failure = Failure::new(FailureCode::ProviderNotConfigured, message);
-            return self.commit(Step::Abort(failure)).await;
-        };
+        let targets = speaker.targets();
         let names: Vec<String> = self.state.bots.iter().map(|bot| bot.name.clone()).collect();
         let prompt = lay_out(speaker, &names, &self.state.transcript);
         let cache_key = format!("{}:{}", self.state.id, speaker.index);
@@ -194,8 +206,16 @@ impl Driver {
             if self.signals.leave.is_cancelled() {
                 return self.commit(Step::Left).await;
             }
+            let retry = &self.config.retry;
+            let target = retry.next(&targets, &self.state.asked.failed);
+            let target = target.unwrap_or(&targets[0]);
+            let Some(provider) = self.registry.get(&target.provider).cloned() else {
+                let message = format!("the provider {:?} is not configured", target.provider);
+                let failure = Failure::new(FailureCode::ProviderNotConfigured, message);
+                return self.commit(Step::Abort(failure)).await;
+            };
             let request = Request {
-                model: &speaker.model,
+                model: &target.model,
                 prompt: &prompt,
                 params: &speaker.params,
                 cache_key: &cache_key,
@@ -226,7 +246,7 @@ impl Driver {
                     }
                 }
                 Ended::Failed(spoken, failure) => {
-                    if !self.retry(spoken, failure).await? {
+                    if !self.retry(&targets, spoken, failure).await? {
                         return Ok(());
                     }
                 }
@@ -235,25 +255,42 @@ impl Driver {
     }
 
     /// Writes a failed attempt down and waits for the next one; false if there is none because the turn is closed.
-    async fn retry(&mut self, spoken: Spoken, error: AttemptFailure) -> Result<bool, StoreError> {
+    async fn retry(
+        &mut self,
+        targets: &[Target],
+        spoken: Spoken,
+        error: AttemptFailure,
+    ) -> Result<bool, StoreError> {
         tracing::warn!(
             run.id = %self.state.id, turn = self.state.head.turns, attempt = spoken.attempt,
             code = error.failure.code.as_str(), reason = %error.failure.message, "attempt failed"
         );
-        let failures = self.state.asked.failures + 1;
-        let Some(wait) = self
-            .config
-            .retry
-            .wait_after(&error, failures, rand::random())
-        else {
-            self.commit(Step::Failed(spoken, error.failure)).await?;
+        let mut failed = self.state.asked.failed.clone();
+        failed.push(FailedAttempt {
+            target: spoken.target.clone(),
+            code: error.failure.code,
+            retryable: error.retryable,
+        });
+        let policy = &self.config.retry;
+        let Some(next) = policy.next(targets, &failed) else {
+            self.commit(Step::Failed(spoken, error)).await?;
             return Ok(false);
         };
+        let of_it = |attempt: &&FailedAttempt| attempt.target == *next;
+        let failures = u32::try_from(failed.iter().filter(of_it).count()).unwrap_or(u32::MAX);
+        // Another target is asked at once: it has not failed.
+        let wait = if *next == spoken.target {
+            policy.wait_after(&error, failures, rand::random())
+        } else {
+            Duration::ZERO
+        };
+        let next = next.clone();
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.commit(Step::Retry {
             spoken,
-            failure: error.failure,
+            failure: error,
             wait_ms,
+            next,
         })
         .await?;
         tokio::select! {

@@ -4,10 +4,10 @@
 use super::state::{RunState, Spoken};
 use crate::{
     conversation::{
-        AttemptError, Bot, BotUpdated, EndReason, Failure, Message, MessageKind, MessageStatus,
-        RestartReason, RunCompleted, RunEvent, RunFailed, RunStatus, RunStopped, StopReason,
-        Timestamp, Totals, TurnCompleted, TurnFailed, TurnInterrupted, TurnRestarted, TurnStarted,
-        Usage, end_after, speaker,
+        AttemptError, AttemptFailure, Bot, BotUpdated, EndReason, FailedAttempt, Failure, Message,
+        MessageKind, MessageStatus, RestartReason, RunCompleted, RunEvent, RunFailed, RunStatus,
+        RunStopped, StopReason, Target, Timestamp, Totals, TurnCompleted, TurnFailed,
+        TurnInterrupted, TurnRestarted, TurnStarted, end_after, speaker,
     },
     models::{Applied, AttemptRecord, Change, Command, CommandKind, Head, Locked},
 };
@@ -17,8 +17,8 @@ use crate::{
 pub(super) enum Step {
     /// It was claimed and has no open turn.
     Begin,
-    /// It was claimed with an open turn, whose request was lost with the owner before.
-    Recovered,
+    /// It was claimed with an open turn, whose request, to that target, was lost with the owner before.
+    Recovered(Target),
     /// An attempt was given up because its owner may not go on with it; another will follow, here or elsewhere.
     GivenUp(Spoken, RestartReason),
     /// Nothing happened, and the process is to end: the run is left to another one, its turn open.
@@ -28,12 +28,13 @@ pub(super) enum Step {
     /// A stop cut the attempt off, or came between two attempts (then there is no attempt to record).
     Interrupted(Option<Spoken>),
     /// The last attempt failed.
-    Failed(Spoken, Failure),
-    /// An attempt failed and another will follow.
+    Failed(Spoken, AttemptFailure),
+    /// An attempt failed and another will follow, to `next`.
     Retry {
         spoken: Spoken,
-        failure: Failure,
+        failure: AttemptFailure,
         wait_ms: u64,
+        next: Target,
     },
     /// The run cannot go on, and no provider was asked.
     Abort(Failure),
@@ -199,14 +200,11 @@ impl Draft<'_> {
         };
         match step {
             Step::Begin | Step::Left => None,
-            Step::Recovered => {
+            Step::Recovered(target) => {
                 // Nobody knows what was shown of it.
-                let lost = Spoken {
-                    attempt: self.state.asked.attempts + 1,
-                    ..Spoken::default()
-                };
-                self.record(bot, Some(&lost), AttemptRecord::CRASH);
-                self.restarted(bot, turn, &lost, RestartReason::Crash);
+                let lost = Spoken::nothing(target.clone(), self.state.asked.attempts + 1);
+                self.record(&lost, AttemptRecord::CRASH, None);
+                self.restarted(bot, turn, &lost, RestartReason::Crash, target);
                 None
             }
             Step::GivenUp(spoken, reason) => {
@@ -214,8 +212,8 @@ impl Draft<'_> {
                     RestartReason::Drain => AttemptRecord::DRAIN,
                     RestartReason::Crash | RestartReason::ProviderError => AttemptRecord::CRASH,
                 };
-                self.record(bot, Some(spoken), outcome);
-                self.restarted(bot, turn, spoken, *reason);
+                self.record(spoken, outcome, None);
+                self.restarted(bot, turn, spoken, *reason, &spoken.target);
                 None
             }
             Step::Completed(spoken, reason) => {
@@ -225,12 +223,14 @@ impl Draft<'_> {
                     .map(End::Planned)
             }
             Step::Interrupted(spoken) => {
-                self.record(bot, spoken.as_ref(), "interrupted");
+                if let Some(spoken) = spoken {
+                    self.record(spoken, "interrupted", None);
+                }
                 let (text, usage) = spoken
                     .as_ref()
                     .map(|s| (s.text.clone(), s.usage))
                     .unwrap_or_default();
-                self.message(bot, &text, MessageStatus::Interrupted, None, usage);
+                self.message(bot, spoken.as_ref(), MessageStatus::Interrupted, None);
                 let bot_index = bot.index;
                 self.push(RunEvent::TurnInterrupted(TurnInterrupted {
                     turn,
@@ -242,46 +242,42 @@ impl Draft<'_> {
                 Some(End::Stopped)
             }
             Step::Failed(spoken, failure) => {
-                self.record(bot, Some(spoken), failure.code.as_str());
-                self.error(bot, turn, spoken, failure, None);
-                self.failed(bot, turn, &spoken.text, spoken.usage, failure);
-                Some(End::Failed(failure.clone()))
+                self.record(spoken, failure.failure.code.as_str(), Some(failure));
+                self.error(turn, spoken, &failure.failure, None);
+                self.failed(bot, turn, Some(spoken), &failure.failure);
+                Some(End::Failed(failure.failure.clone()))
             }
             Step::Retry {
                 spoken,
                 failure,
                 wait_ms,
+                next,
             } => {
-                self.record(bot, Some(spoken), failure.code.as_str());
-                self.error(bot, turn, spoken, failure, Some(*wait_ms));
+                self.record(spoken, failure.failure.code.as_str(), Some(failure));
+                self.error(turn, spoken, &failure.failure, Some(*wait_ms));
                 // Only what was shown needs to be taken back.
                 if spoken.first_delta_ms.is_some() {
-                    self.restarted(bot, turn, spoken, RestartReason::ProviderError);
+                    self.restarted(bot, turn, spoken, RestartReason::ProviderError, next);
                 }
                 None
             }
             Step::Abort(failure) => {
-                self.failed(bot, turn, "", Usage::default(), failure);
+                self.failed(bot, turn, None, failure);
                 Some(End::Failed(failure.clone()))
             }
         }
     }
 
     fn completed(&mut self, bot: &Bot, turn: u32, spoken: &Spoken, stop_reason: StopReason) {
-        self.record(bot, Some(spoken), "completed");
-        self.message(
-            bot,
-            &spoken.text,
-            MessageStatus::Completed,
-            Some(stop_reason),
-            spoken.usage,
-        );
+        self.record(spoken, "completed", None);
+        let completed = MessageStatus::Completed;
+        self.message(bot, Some(spoken), completed, Some(stop_reason));
         self.push(RunEvent::TurnCompleted(TurnCompleted {
             turn,
             bot_index: bot.index,
             bot_version: bot.version,
-            provider: bot.provider.clone(),
-            model: bot.model.clone(),
+            provider: spoken.target.provider.clone(),
+            model: spoken.target.model.clone(),
             text: spoken.text.clone(),
             refusal: spoken.refusal.clone(),
             stop_reason,
@@ -292,29 +288,22 @@ impl Draft<'_> {
         }));
     }
 
-    fn failed(&mut self, bot: &Bot, turn: u32, text: &str, usage: Usage, failure: &Failure) {
-        self.message(bot, text, MessageStatus::Failed, None, usage);
+    fn failed(&mut self, bot: &Bot, turn: u32, spoken: Option<&Spoken>, failure: &Failure) {
+        self.message(bot, spoken, MessageStatus::Failed, None);
         self.push(RunEvent::TurnFailed(TurnFailed {
             turn,
             bot_index: bot.index,
-            text: text.to_owned(),
-            usage,
+            text: spoken.map(|s| s.text.clone()).unwrap_or_default(),
+            usage: spoken.map(|s| s.usage).unwrap_or_default(),
             cost_usd: None,
             error: failure.clone(),
         }));
     }
 
-    fn error(
-        &mut self,
-        bot: &Bot,
-        turn: u32,
-        spoken: &Spoken,
-        failure: &Failure,
-        retry_in_ms: Option<u64>,
-    ) {
+    fn error(&mut self, turn: u32, spoken: &Spoken, failure: &Failure, retry_in_ms: Option<u64>) {
         self.push(RunEvent::Error(AttemptError {
             failure: failure.clone(),
-            provider: bot.provider.clone(),
+            provider: spoken.target.provider.clone(),
             turn,
             attempt: spoken.attempt,
             retry_in_ms,
@@ -322,31 +311,41 @@ impl Draft<'_> {
         }));
     }
 
-    /// Takes back what was shown.
-    fn restarted(&mut self, bot: &Bot, turn: u32, spoken: &Spoken, reason: RestartReason) {
+    /// Takes back what was shown; `next` is asked now.
+    fn restarted(
+        &mut self,
+        bot: &Bot,
+        turn: u32,
+        spoken: &Spoken,
+        reason: RestartReason,
+        next: &Target,
+    ) {
         self.push(RunEvent::TurnRestarted(TurnRestarted {
             turn,
             bot_index: bot.index,
             attempt: spoken.attempt + 1,
             reason,
-            provider: bot.provider.clone(),
-            model: bot.model.clone(),
+            provider: next.provider.clone(),
+            model: next.model.clone(),
             usage: spoken.usage,
             cost_usd: None,
         }));
     }
 
     /// The attempt's row, and its share of the sums. Prices are not known yet, so no cost is complete once something was asked.
-    fn record(&mut self, bot: &Bot, spoken: Option<&Spoken>, outcome: &'static str) {
-        let Some(spoken) = spoken else { return };
+    fn record(&mut self, spoken: &Spoken, outcome: &'static str, failure: Option<&AttemptFailure>) {
         self.change.head.usage = self.change.head.usage.plus(spoken.usage);
         self.change.head.cost_complete = false;
         self.change.attempt = Some(AttemptRecord {
             turn: self.change.head.turns,
             attempt: spoken.attempt,
-            provider: bot.provider.clone(),
-            model: bot.model.clone(),
+            target: spoken.target.clone(),
             outcome,
+            failed: failure.map(|failure| FailedAttempt {
+                target: spoken.target.clone(),
+                code: failure.failure.code,
+                retryable: failure.retryable,
+            }),
             usage: spoken.usage,
             duration_ms: spoken.duration_ms,
             first_delta_ms: spoken.first_delta_ms,
@@ -357,11 +356,12 @@ impl Draft<'_> {
     fn message(
         &mut self,
         bot: &Bot,
-        text: &str,
+        spoken: Option<&Spoken>,
         status: MessageStatus,
         stop_reason: Option<StopReason>,
-        usage: Usage,
     ) {
+        let own = bot.targets().swap_remove(0);
+        let target = spoken.map_or(own, |spoken| spoken.target.clone());
         self.change.message = Some(Message {
             pos: self
                 .change
@@ -373,12 +373,12 @@ impl Draft<'_> {
             bot_index: Some(bot.index),
             bot_version: Some(bot.version),
             author: bot.name.clone(),
-            text: text.to_owned(),
+            text: spoken.map(|spoken| spoken.text.clone()).unwrap_or_default(),
             status,
             stop_reason,
-            usage,
-            provider: Some(bot.provider.clone()),
-            model: Some(bot.model.clone()),
+            usage: spoken.map(|spoken| spoken.usage).unwrap_or_default(),
+            provider: Some(target.provider),
+            model: Some(target.model),
             at: self.at,
         });
         self.change.head.turns += 1;

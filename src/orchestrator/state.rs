@@ -1,7 +1,7 @@
 //! A run as its owner knows it, and what an attempt came to.
 
 use crate::{
-    conversation::{Bot, BotVersion, Message, RunId, Timestamp, Usage, speaker},
+    conversation::{Bot, BotVersion, Message, RunId, Target, Timestamp, Usage, speaker},
     models::{Asked, Change, Claimed, Command, CommandKind, Head},
 };
 
@@ -94,7 +94,7 @@ impl RunState {
         }
         if let Some(attempt) = &change.attempt {
             self.asked.attempts = attempt.attempt;
-            self.asked.failures += u32::from(!attempt.was_given_up());
+            self.asked.failed.extend(attempt.failed.clone());
         }
         if change.message.is_some() {
             self.speaker = None;
@@ -111,8 +111,10 @@ impl RunState {
 }
 
 /// What an attempt came to, in numbers and words.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Spoken {
+    /// Who was asked.
+    pub(super) target: Target,
     /// The number of the attempt within its turn, from 1.
     pub(super) attempt: u32,
     pub(super) text: String,
@@ -120,4 +122,19 @@ pub(super) struct Spoken {
     pub(super) usage: Usage,
     pub(super) duration_ms: u64,
     pub(super) first_delta_ms: Option<u64>,
+}
+
+impl Spoken {
+    /// Nothing heard yet.
+    pub(super) fn nothing(target: Target, attempt: u32) -> Self {
+        Self {
+            target,
+            attempt,
+            text: String::new(),
+            refusal: None,
+            usage: Usage::default(),
+            duration_ms: 0,
+            first_delta_ms: None,
+        }
+    }
 }

@@ -97,6 +97,7 @@ fn bot(
         model,
         system_prompt: None,
         params: Params::default(),
+        fallback: Vec::new(),
     })
 }
 

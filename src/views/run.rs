@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conversation::{
     Bot, BotChange, EndReason, Failure, HistoryPage, Params, Run, RunId, RunStatus, StopAnswer,
-    Timestamp, Usage,
+    Target, Timestamp, Usage,
 };
 
 /// A run.
@@ -153,6 +153,7 @@ pub struct BotView {
     model: String,
     system_prompt: Option<String>,
     params: Params,
+    fallback: Vec<Target>,
     version: u32,
 }
 
@@ -166,6 +167,7 @@ impl From<Bot> for BotView {
             model,
             system_prompt,
             params,
+            fallback,
         } = bot;
         Self {
             index,
@@ -174,6 +176,7 @@ impl From<Bot> for BotView {
             model,
             system_prompt,
             params,
+            fallback,
             version,
         }
     }

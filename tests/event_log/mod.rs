@@ -30,6 +30,7 @@ impl Log {
             model: "m".into(),
             system_prompt: None,
             params: Params::default(),
+            fallback: vec![],
         };
         let order = StartRun {
             topic: "Tea".into(),

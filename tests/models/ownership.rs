@@ -63,6 +63,7 @@ fn bot(index: u32) -> Bot {
         model: "m".to_owned(),
         system_prompt: None,
         params: Params::default(),
+        fallback: vec![],
     };
     Bot::from_spec(spec, index, 1)
 }

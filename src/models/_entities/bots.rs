@@ -23,6 +23,8 @@ pub struct Model {
     pub system_prompt: Option<String>,
     #[sea_orm(column_type = "Text")]
     pub params: String,
+    #[sea_orm(column_type = "Text")]
+    pub fallback: String,
     pub effective_from_turn: Option<i32>,
 }
 

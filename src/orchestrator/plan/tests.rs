@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    conversation::{FailureCode, Params, RunId, StopMode},
+    conversation::{FailureCode, Params, RunId, StopMode, Usage},
     models::Asked,
 };
 
@@ -13,6 +13,7 @@ fn bot(index: u32) -> Bot {
         model: format!("m{index}"),
         system_prompt: None,
         params: Params::default(),
+        fallback: Vec::new(),
     }
 }
 
@@ -64,12 +65,18 @@ fn said(attempt: u32, text: &str) -> Spoken {
     };
     let first_delta_ms = (!text.is_empty()).then_some(3);
     Spoken {
-        attempt,
         text: text.into(),
-        refusal: None,
         usage,
         duration_ms: 9,
         first_delta_ms,
+        ..Spoken::nothing(target("m0"), attempt)
+    }
+}
+
+fn target(model: &str) -> Target {
+    Target {
+        provider: "p".into(),
+        model: model.into(),
     }
 }
 
@@ -143,11 +150,12 @@ fn a_run_of_two_turns_from_its_claim_to_its_end() {
 fn a_failed_attempt_is_taken_back_only_if_it_was_shown() {
     let mut state = queued(2);
     take(&mut state, &Step::Begin, &[]);
-    let failure = Failure::new(FailureCode::Truncated, "cut");
+    let failure = AttemptFailure::new(FailureCode::Truncated, "cut");
     let retry = |text| Step::Retry {
         spoken: said(1, text),
         failure: failure.clone(),
         wait_ms: 7,
+        next: target("m0"),
     };
     assert_eq!(names(&take(&mut state, &retry(""), &[])), ["error"]);
     assert_eq!(
@@ -168,7 +176,7 @@ fn a_failed_attempt_is_taken_back_only_if_it_was_shown() {
     );
     assert_eq!(
         (state.head.status, state.head.failure.as_ref()),
-        (RunStatus::Failed, Some(&failure))
+        (RunStatus::Failed, Some(&failure.failure))
     );
     assert_eq!(
         state.head.usage.output_tokens,
@@ -181,13 +189,14 @@ fn a_failed_attempt_is_taken_back_only_if_it_was_shown() {
 fn a_retry_leaves_commands_for_the_turns_end() {
     let mut state = queued(4);
     take(&mut state, &Step::Begin, &[]);
-    let failure = Failure::new(FailureCode::Server, "oops");
+    let failure = AttemptFailure::new(FailureCode::Server, "oops");
     let change = take(
         &mut state,
         &Step::Retry {
             spoken: said(1, "x"),
             failure,
             wait_ms: 0,
+            next: target("m0"),
         },
         &[update(1, 0, 2), stop(2)],
     );
@@ -283,7 +292,7 @@ fn a_stop_before_the_first_turn_starts_none() {
 fn a_stop_that_comes_to_a_failed_run_is_too_late() {
     let mut state = queued(2);
     take(&mut state, &Step::Begin, &[]);
-    let failure = Failure::new(FailureCode::Auth, "no");
+    let failure = AttemptFailure::new(FailureCode::Auth, "no");
     let change = take(&mut state, &Step::Failed(said(1, ""), failure), &[stop(1)]);
     assert_eq!(names(&change), ["error", "turn.failed", "run.failed"]);
     assert_eq!(change.applied, [Applied { id: 1, seq: None }]);
@@ -291,15 +300,19 @@ fn a_stop_that_comes_to_a_failed_run_is_too_late() {
 
 #[test]
 fn a_run_that_cannot_go_on_fails_with_or_without_an_open_turn() {
-    let failure = Failure::new(FailureCode::ProviderNotConfigured, "gone");
+    let failure = AttemptFailure::new(FailureCode::ProviderNotConfigured, "gone");
     let mut fresh = queued(2);
     assert_eq!(
-        names(&take(&mut fresh, &Step::Abort(failure.clone()), &[])),
+        names(&take(
+            &mut fresh,
+            &Step::Abort(failure.failure.clone()),
+            &[]
+        )),
         ["run.failed"]
     );
     let mut state = queued(2);
     take(&mut state, &Step::Begin, &[]);
-    let change = take(&mut state, &Step::Abort(failure), &[]);
+    let change = take(&mut state, &Step::Abort(failure.failure), &[]);
     assert_eq!(names(&change), ["turn.failed", "run.failed"]);
     assert!(change.attempt.is_none(), "no provider was asked");
 }
@@ -332,12 +345,12 @@ fn leave(state: &mut RunState, step: &Step) -> Change {
 fn a_turn_whose_owner_broke_down_is_restarted_and_counts_no_failure() {
     let mut state = queued(3);
     take(&mut state, &Step::Begin, &[]);
-    let change = take(&mut state, &Step::Recovered, &[]);
+    let change = take(&mut state, &Step::Recovered(target("m0")), &[]);
     assert_eq!(names(&change), ["turn.restarted"]);
     let attempt = change.attempt.unwrap();
     assert_eq!((attempt.attempt, attempt.outcome), (1, "crash"));
     assert!(!change.release && !change.head.cost_complete);
-    assert_eq!((state.asked.attempts, state.asked.failures), (1, 0));
+    assert_eq!((state.asked.attempts, state.asked.failed.len()), (1, 0));
 }
 
 #[test]
@@ -375,11 +388,12 @@ fn a_turn_that_is_cut_is_taken_back_and_left_open() {
 fn a_failed_attempt_keeps_the_run_until_its_wait_is_cut() {
     let mut state = queued(3);
     take(&mut state, &Step::Begin, &[]);
-    let failure = Failure::new(FailureCode::Server, "m");
+    let failure = AttemptFailure::new(FailureCode::Server, "m");
     let retry = Step::Retry {
         spoken: said(1, ""),
         failure,
         wait_ms: 5,
+        next: target("m0"),
     };
     assert!(!leave(&mut state, &retry).release);
     let change = leave(&mut state, &Step::Left);

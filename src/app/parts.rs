@@ -267,6 +267,8 @@ fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> provid
             headers: from.headers.clone(),
             key_header: from.key_header.clone(),
             think_tags: from.think_tags,
+            max_concurrent: from.max_concurrent,
+            requests_per_minute: from.requests_per_minute,
             simulated: simulated.is_some(),
             // A key never goes to the simulator.
             api_key: from.api_key.clone().filter(|_| simulated.is_none()),
@@ -290,6 +292,11 @@ fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> provid
             usage,
         },
         max_event_bytes: settings.provider_event_bytes,
+        breaker: providers::BreakerConfig {
+            failures: settings.breaker.failures,
+            window: settings.breaker.window,
+            open: settings.breaker.open,
+        },
     }
 }
 

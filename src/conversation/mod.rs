@@ -38,7 +38,8 @@ pub use object::Object;
 pub use policy::{end_after, next_turn_of, speaker};
 pub use prompt::{Prompt, PromptMessage, Role, lay_out};
 pub use record::{
-    BotChange, BotVersion, ProviderInfo, Run, StopAnswer, StopMode, Transcript, TurnInProgress,
+    BotChange, BotVersion, BreakerInfo, ProviderInfo, Run, StopAnswer, StopMode, Transcript,
+    TurnInProgress,
 };
 pub use retry::RetryPolicy;
 pub use run::{EndReason, InvalidRunId, RunId, RunStatus, UnknownStatus};

@@ -1,5 +1,7 @@
 //! What is known of a run: the shapes that the doors hand out and the views turn into JSON.
 
+use std::time::Duration;
+
 use super::{
     bot::Bot,
     event::{EventId, Totals},
@@ -113,4 +115,15 @@ pub struct ProviderInfo {
     pub models: Vec<String>,
     /// The parameters that it takes, by the names of the API.
     pub params: &'static [&'static str],
+    /// The circuit breakers that are not closed.
+    pub breakers: Vec<BreakerInfo>,
+}
+
+/// A model that is not asked for a while, because it failed too often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerInfo {
+    /// The model.
+    pub model: String,
+    /// After how long one request is let through to see; zero once that is so.
+    pub retry_in: Duration,
 }

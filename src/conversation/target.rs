@@ -102,7 +102,7 @@ mod tests {
         );
         assert_eq!(next(&[]).as_deref(), Some("a"));
         assert_eq!(next(std::slice::from_ref(&a)).as_deref(), Some("a"));
-        assert_eq!(next(&[a.clone(), a.clone()]).as_deref(), Some("b"));
+        assert_eq!(next(&[a.clone(), a]).as_deref(), Some("b"));
         let hopeless = failed("a", FailureCode::Auth);
         assert_eq!(next(std::slice::from_ref(&hopeless)).as_deref(), Some("b"));
         assert_eq!(next(&[hopeless, b.clone(), b]), None);

@@ -6,7 +6,7 @@ use super::{driver::Signals, state::Spoken};
 use crate::{
     conversation::{AttemptFailure, Delta, FailureCode, RestartReason, StopReason, Target},
     event_log::Channel,
-    providers::{Part, Provider, Request},
+    providers::{Part, Place, Provider, Request},
 };
 
 /// How an attempt ended. Without anything spoken, no provider was asked.
@@ -47,6 +47,7 @@ pub(super) struct Stage<'a> {
 /// Makes the request and shows its deltas. When this returns, or is dropped, the provider's stream is closed.
 pub(super) async fn run(
     provider: &Provider,
+    place: Place,
     request: Request<'_>,
     number: u32,
     stage: &Stage<'_>,
@@ -69,7 +70,7 @@ pub(super) async fn run(
         () = stage.signals.stop.cancelled() => End::Stopped,
         () = stage.signals.cut.cancelled() => End::GivenUp(RestartReason::Drain),
         () = stage.signals.node.lapsed(stage.term) => End::GivenUp(RestartReason::Crash),
-        end = speech.listen(provider, request) => end,
+        end = speech.listen(provider, place, request) => end,
     };
     let Speech {
         mut spoken,
@@ -99,9 +100,9 @@ struct Speech<'a> {
 
 impl Speech<'_> {
     /// Listens to the end of the answer, or of what may be shown of it.
-    async fn listen(&mut self, provider: &Provider, request: Request<'_>) -> End {
+    async fn listen(&mut self, provider: &Provider, place: Place, request: Request<'_>) -> End {
         self.asked = true;
-        match self.parts(provider, request).await {
+        match self.parts(provider, place, request).await {
             Ok(true) => End::Failed(AttemptFailure::new(
                 FailureCode::Truncated,
                 "the provider's stream just ended",
@@ -115,9 +116,10 @@ impl Speech<'_> {
     async fn parts(
         &mut self,
         provider: &Provider,
+        place: Place,
         request: Request<'_>,
     ) -> Result<bool, AttemptFailure> {
-        let mut reply = provider.send(request).await?;
+        let mut reply = provider.send(place, request).await?;
         while let Some(part) = reply.next().await? {
             // A frozen process that wakes finds frames before its timers fire: others may speak for the run by now.
             if !self.stage.signals.node.holds(self.stage.term) {

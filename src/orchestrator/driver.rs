@@ -6,20 +6,16 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Config,
-    attempt::{self, Ended, Stage},
-    clock,
+    Config, clock,
     node::Node,
     plan::{Step, plan},
-    state::{RunState, Spoken},
+    state::RunState,
 };
 use crate::{
-    conversation::{
-        AttemptFailure, Bot, FailedAttempt, Failure, FailureCode, StopMode, Target, lay_out,
-    },
+    conversation::{Bot, Failure, FailureCode, StopMode, Target},
     event_log::Channel,
     models::{Claimed, CommandKind, Fence, Store, StoreError},
-    providers::{Registry, Request},
+    providers::Registry,
 };
 
 /// How long to wait before a commit is tried again when the database fails: longer each time, up to a bound.
@@ -44,16 +40,16 @@ pub(super) struct Signals {
 /// What a run's task works with.
 pub(super) struct Driver {
     store: Store,
-    registry: Registry,
-    config: Arc<Config>,
-    channel: Arc<Channel>,
-    signals: Signals,
-    state: RunState,
+    pub(super) registry: Registry,
+    pub(super) config: Arc<Config>,
+    pub(super) channel: Arc<Channel>,
+    pub(super) signals: Signals,
+    pub(super) state: RunState,
     fence: Fence,
     /// The term of this process in which the database has said that the run is ours.
     term: Option<u64>,
     /// Whether the run is somebody else's now, given up by us.
-    released: bool,
+    pub(super) released: bool,
     /// Whether somebody waited for the run to be stopped when it was claimed.
     stop_waits: bool,
     /// Whether the owner before broke down.
@@ -178,7 +174,7 @@ impl Driver {
     }
 
     /// The term in which the run is ours: the one of the last commit, or else the database is asked again.
-    async fn own(&mut self) -> Result<u64, StoreError> {
+    pub(super) async fn own(&mut self) -> Result<u64, StoreError> {
         let node = &self.signals.node;
         if let Some(term) = self.term
             && node.holds(term)
@@ -194,119 +190,9 @@ impl Driver {
         Ok(term)
     }
 
-    /// One turn: attempts until one of them closes it.
-    async fn speak(&mut self, speaker: &Bot) -> Result<(), StoreError> {
-        let targets = speaker.targets();
-        let names: Vec<String> = self.state.bots.iter().map(|bot| bot.name.clone()).collect();
-        let prompt = lay_out(speaker, &names, &self.state.transcript);
-        let cache_key = format!("{}:{}", self.state.id, speaker.index);
-        loop {
-            // Nobody is asked while what is said could not be shown or written down.
-            let term = self.own().await?;
-            if self.signals.leave.is_cancelled() {
-                return self.commit(Step::Left).await;
-            }
-            let retry = &self.config.retry;
-            let target = retry.next(&targets, &self.state.asked.failed);
-            let target = target.unwrap_or(&targets[0]);
-            let Some(provider) = self.registry.get(&target.provider).cloned() else {
-                let message = format!("the provider {:?} is not configured", target.provider);
-                let failure = Failure::new(FailureCode::ProviderNotConfigured, message);
-                return self.commit(Step::Abort(failure)).await;
-            };
-            let request = Request {
-                model: &target.model,
-                prompt: &prompt,
-                params: &speaker.params,
-                cache_key: &cache_key,
-            };
-            let stage = Stage {
-                channel: &self.channel,
-                signals: &self.signals,
-                term,
-                turn: self.state.head.turns,
-                bot_index: speaker.index,
-                max_text_bytes: self.config.max_text_bytes,
-            };
-            let number = self.state.asked.attempts + 1;
-            self.signals.speaks.send_replace(true);
-            let ended = attempt::run(&provider, request, number, &stage).await;
-            self.signals.speaks.send_replace(false);
-            match ended {
-                Ended::Completed(spoken, reason) => {
-                    return self.commit(Step::Completed(spoken, reason)).await;
-                }
-                Ended::Stopped(spoken) => return self.commit(Step::Interrupted(spoken)).await,
-                Ended::GivenUp(None, _) => {}
-                Ended::GivenUp(Some(spoken), reason) => {
-                    self.signals.node.regained().await;
-                    self.commit(Step::GivenUp(spoken, reason)).await?;
-                    if self.released {
-                        return Ok(());
-                    }
-                }
-                Ended::Failed(spoken, failure) => {
-                    if !self.retry(&targets, spoken, failure).await? {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-    }
-
-    /// Writes a failed attempt down and waits for the next one; false if there is none because the turn is closed.
-    async fn retry(
-        &mut self,
-        targets: &[Target],
-        spoken: Spoken,
-        error: AttemptFailure,
-    ) -> Result<bool, StoreError> {
-        tracing::warn!(
-            run.id = %self.state.id, turn = self.state.head.turns, attempt = spoken.attempt,
-            code = error.failure.code.as_str(), reason = %error.failure.message, "attempt failed"
-        );
-        let mut failed = self.state.asked.failed.clone();
-        failed.push(FailedAttempt {
-            target: spoken.target.clone(),
-            code: error.failure.code,
-            retryable: error.retryable,
-        });
-        let policy = &self.config.retry;
-        let Some(next) = policy.next(targets, &failed) else {
-            self.commit(Step::Failed(spoken, error)).await?;
-            return Ok(false);
-        };
-        let of_it = |attempt: &&FailedAttempt| attempt.target == *next;
-        let failures = u32::try_from(failed.iter().filter(of_it).count()).unwrap_or(u32::MAX);
-        // Another target is asked at once: it has not failed.
-        let wait = if *next == spoken.target {
-            policy.wait_after(&error, failures, rand::random())
-        } else {
-            Duration::ZERO
-        };
-        let next = next.clone();
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.commit(Step::Retry {
-            spoken,
-            failure: error,
-            wait_ms,
-            next,
-        })
-        .await?;
-        tokio::select! {
-            biased;
-            () = self.signals.stop.cancelled() => {
-                self.commit(Step::Interrupted(None)).await?;
-                Ok(false)
-            }
-            () = self.signals.leave.cancelled() => Ok(true),
-            () = tokio::time::sleep(wait) => Ok(true),
-        }
-    }
-
     /// Writes a step, with the commands that wait, and shows its events. As long as the database is away it is tried again: what
     /// was heard is paid for. Whether the run is still ours is for the guard to say.
-    async fn commit(&mut self, step: Step) -> Result<(), StoreError> {
+    pub(super) async fn commit(&mut self, step: Step) -> Result<(), StoreError> {
         let at = clock::now();
         let (mut unsure, mut wait) = (false, COMMIT_WAIT);
         let fence = Fence {

@@ -16,6 +16,7 @@ mod node;
 mod plan;
 mod state;
 mod supervisor;
+mod turn;
 
 use std::time::Duration;
 

@@ -36,6 +36,12 @@ pub(super) enum Step {
         wait_ms: u64,
         next: Target,
     },
+    /// The next attempt has to wait, or goes to another target: nobody is asked yet.
+    Delayed {
+        target: Target,
+        failure: Failure,
+        wait_ms: u64,
+    },
     /// The run cannot go on, and no provider was asked.
     Abort(Failure),
 }
@@ -223,22 +229,7 @@ impl Draft<'_> {
                     .map(End::Planned)
             }
             Step::Interrupted(spoken) => {
-                if let Some(spoken) = spoken {
-                    self.record(spoken, "interrupted", None);
-                }
-                let (text, usage) = spoken
-                    .as_ref()
-                    .map(|s| (s.text.clone(), s.usage))
-                    .unwrap_or_default();
-                self.message(bot, spoken.as_ref(), MessageStatus::Interrupted, None);
-                let bot_index = bot.index;
-                self.push(RunEvent::TurnInterrupted(TurnInterrupted {
-                    turn,
-                    bot_index,
-                    text,
-                    usage,
-                    cost_usd: None,
-                }));
+                self.interrupted(bot, turn, spoken.as_ref());
                 Some(End::Stopped)
             }
             Step::Failed(spoken, failure) => {
@@ -261,11 +252,34 @@ impl Draft<'_> {
                 }
                 None
             }
+            Step::Delayed {
+                target,
+                failure,
+                wait_ms,
+            } => {
+                let next = Spoken::nothing(target.clone(), self.state.asked.attempts + 1);
+                self.error(turn, &next, failure, Some(*wait_ms));
+                None
+            }
             Step::Abort(failure) => {
                 self.failed(bot, turn, None, failure);
                 Some(End::Failed(failure.clone()))
             }
         }
+    }
+
+    fn interrupted(&mut self, bot: &Bot, turn: u32, spoken: Option<&Spoken>) {
+        if let Some(spoken) = spoken {
+            self.record(spoken, "interrupted", None);
+        }
+        self.message(bot, spoken, MessageStatus::Interrupted, None);
+        self.push(RunEvent::TurnInterrupted(TurnInterrupted {
+            turn,
+            bot_index: bot.index,
+            text: spoken.map(|s| s.text.clone()).unwrap_or_default(),
+            usage: spoken.map(|s| s.usage).unwrap_or_default(),
+            cost_usd: None,
+        }));
     }
 
     fn completed(&mut self, bot: &Bot, turn: u32, spoken: &Spoken, stop_reason: StopReason) {

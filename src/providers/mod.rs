@@ -11,12 +11,15 @@ mod anthropic;
 mod client;
 mod error;
 mod frames;
+mod gate;
+mod limits;
 mod openai;
 mod registry;
 mod reply;
 
 use std::{sync::Arc, time::Duration};
 
+pub use gate::{Admission, Obstacle, Place};
 pub use registry::{KINDS, Provider, Registry, RegistryError};
 pub use reply::{Part, Reply};
 use secrecy::SecretString;
@@ -32,6 +35,19 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The most bytes that may come without an event being complete.
     pub max_event_bytes: usize,
+    /// When a model is left alone.
+    pub breaker: BreakerConfig,
+}
+
+/// When a model that fails is left alone.
+#[derive(Debug, Clone, Copy)]
+pub struct BreakerConfig {
+    /// After so many failures
+    pub failures: usize,
+    /// within that time
+    pub window: Duration,
+    /// for so long; then one request is let through to see.
+    pub open: Duration,
 }
 
 /// One provider.
@@ -53,6 +69,10 @@ pub struct ProviderConfig {
     pub key_header: Option<String>,
     /// Whether `<think>` tags in the text mark reasoning.
     pub think_tags: bool,
+    /// How many of its answers may be read at once; `None`: any number.
+    pub max_concurrent: Option<usize>,
+    /// How many requests may be made within a minute; `None`: any number.
+    pub requests_per_minute: Option<usize>,
     /// The key, if it wants one.
     pub api_key: Option<SecretString>,
     /// The environment variable that the key is expected in: what a refusal tells the caller.

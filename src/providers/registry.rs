@@ -3,9 +3,11 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use super::{
-    Config, Kind, ProviderConfig, Reply, Request, Timeouts,
+    BreakerConfig, Config, Kind, ProviderConfig, Reply, Request, Timeouts,
     adapter::{Adapter, Outgoing},
-    anthropic, client, openai,
+    anthropic, client,
+    gate::{Admission, Gate, Place},
+    openai,
     reply::Limits,
 };
 use crate::conversation::{AttemptFailure, ProviderInfo};
@@ -30,6 +32,7 @@ struct Entry {
 #[derive(Clone)]
 pub struct Provider {
     config: Arc<ProviderConfig>,
+    gate: Arc<Gate>,
     adapter: Arc<dyn Adapter>,
     client: reqwest::Client,
     limits: Limits,
@@ -61,13 +64,14 @@ impl Registry {
             providers,
             timeouts,
             max_event_bytes,
+            breaker,
         } = config;
         let entries: Result<BTreeMap<_, _>, _> = providers
             .into_iter()
             .map(|config| {
                 Ok((
                     config.name.clone(),
-                    Entry::new(config, timeouts, max_event_bytes)?,
+                    Entry::new(config, timeouts, max_event_bytes, breaker)?,
                 ))
             })
             .collect();
@@ -112,6 +116,11 @@ impl Registry {
             simulated: entry.config.simulated,
             models: entry.config.models.clone(),
             params: entry.params,
+            breakers: entry
+                .provider
+                .as_ref()
+                .map(|provider| provider.gate.breakers())
+                .unwrap_or_default(),
         };
         self.entries.values().map(info).collect()
     }
@@ -122,6 +131,7 @@ impl Entry {
         config: ProviderConfig,
         timeouts: Timeouts,
         max_event_bytes: usize,
+        breaker: BreakerConfig,
     ) -> Result<Self, RegistryError> {
         let adapter = (config.kind.adapter)(&config);
         let config = Arc::new(config);
@@ -136,6 +146,11 @@ impl Entry {
             };
             Some(Provider {
                 config: Arc::clone(&config),
+                gate: Arc::new(Gate::new(
+                    breaker,
+                    config.max_concurrent,
+                    config.requests_per_minute,
+                )),
                 adapter,
                 client,
                 limits,
@@ -158,21 +173,43 @@ impl Provider {
         &self.config.name
     }
 
+    /// Whether that model may be asked now.
+    #[must_use]
+    pub fn admit(&self, model: &str) -> Admission {
+        self.gate.admit(model)
+    }
+
+    /// Waits until that model may be asked.
+    pub async fn admitted(&self, model: &str) -> Place {
+        self.gate.admitted(model).await
+    }
+
     /// Makes one request and returns its answer as it begins to come.
     ///
     /// # Errors
     /// When the provider cannot be reached, refuses, or answers with something that is no stream.
-    pub async fn send(&self, request: Request<'_>) -> Result<Reply, AttemptFailure> {
-        match self.open(&request).await {
-            Err(failure) if self.adapter.learns_from(&failure) => self.open(&request).await,
+    pub async fn send(
+        &self,
+        mut place: Place,
+        request: Request<'_>,
+    ) -> Result<Reply, AttemptFailure> {
+        let answer = match self.open(&mut place, &request).await {
+            Err(failure) if self.adapter.learns_from(&failure) => {
+                self.open(&mut place, &request).await
+            }
             answer => answer,
-        }
+        };
+        answer.map(|reply| reply.holding(place))
     }
 
-    async fn open(&self, request: &Request<'_>) -> Result<Reply, AttemptFailure> {
+    async fn open(
+        &self,
+        place: &mut Place,
+        request: &Request<'_>,
+    ) -> Result<Reply, AttemptFailure> {
         let outgoing = self.dressed(self.adapter.outgoing(request));
         let converter = self.adapter.converter(request);
-        Reply::open(&self.client, outgoing, converter, &self.limits).await
+        Reply::open(&self.client, place, outgoing, converter, &self.limits).await
     }
 
     /// The request with what this provider wants beside its kind's own: Azure's query, `OpenRouter`'s headers.

@@ -1,6 +1,9 @@
 //! The thin loop: sends a request, reads frames, hands their parts on. What they mean is the converter's business.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime},
+};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
@@ -10,8 +13,13 @@ use super::{
     adapter::{Converter, Outgoing, Step},
     error,
     frames::Frames,
+    gate::Place,
+    limits,
 };
 use crate::conversation::{AttemptFailure, FailureCode, StopReason, Usage};
+
+/// The longest that a provider's word about its limits is believed.
+const MAX_LIMIT: Duration = Duration::from_mins(1);
 
 /// What bounds an answer.
 #[derive(Clone, Copy)]
@@ -50,11 +58,14 @@ pub struct Reply {
     over: bool,
     /// What must not be told: the key, as it was sent.
     secret: Option<SecretString>,
+    /// Given back when the answer is let go of.
+    _place: Option<Place>,
 }
 
 impl Reply {
     pub(super) async fn open(
         client: &reqwest::Client,
+        place: &mut Place,
         outgoing: Outgoing,
         converter: Box<dyn Converter>,
         limits: &Limits,
@@ -65,7 +76,7 @@ impl Reply {
         } = *limits;
         let deadline = Instant::now() + timeouts.first_delta;
         let secret = outgoing.auth.as_ref().map(|(_, value)| value.clone());
-        let response = tokio::time::timeout_at(deadline, begin(client, outgoing))
+        let response = tokio::time::timeout_at(deadline, begin(client, place, outgoing))
             .await
             .unwrap_or_else(|_| Err(no_delta()))
             .map_err(|failure| error::told(failure, secret.as_ref()))?;
@@ -79,7 +90,16 @@ impl Reply {
             failed: None,
             over: false,
             secret,
+            _place: None,
         })
+    }
+
+    /// The same, holding its place until it has been read.
+    pub(super) fn holding(self, place: Place) -> Self {
+        Self {
+            _place: Some(place),
+            ..self
+        }
     }
 
     /// The next part; `None` after the answer is complete and all of its usage is known.
@@ -184,6 +204,7 @@ fn no_delta() -> AttemptFailure {
 /// Sends the request and checks that what comes back is a stream.
 async fn begin(
     client: &reqwest::Client,
+    place: &mut Place,
     outgoing: Outgoing,
 ) -> Result<reqwest::Response, AttemptFailure> {
     let mut request = client
@@ -207,23 +228,39 @@ async fn begin(
         .body(outgoing.body.to_string())
         .send()
         .await
-        .map_err(|error| error::unreachable(&error))?;
+        .map_err(|error| {
+            if error.is_connect() {
+                place.failed();
+            }
+            error::unreachable(&error)
+        })?;
+    if let Some(wait) = limits::announced(response.headers(), SystemTime::now()) {
+        place.limited(wait.min(MAX_LIMIT));
+    }
     let status = response.status();
     let content_type = response
         .headers()
         .get("content-type")
         .and_then(|value| value.to_str().ok())
         .unwrap_or("");
+    if status.is_success() {
+        place.succeeded();
+    }
     if status.is_success() && is_stream(content_type) {
         return Ok(response);
     }
     let (content_type, headers) = (content_type.to_owned(), response.headers().clone());
     let body = error::read_body(response).await;
-    Err(if status.is_success() {
-        error::no_stream(&content_type, &body)
-    } else {
-        error::refused(status, &headers, &body)
-    })
+    if status.is_success() {
+        return Err(error::no_stream(&content_type, &body));
+    }
+    let failure = error::refused(status, &headers, &body);
+    match failure.failure.code {
+        FailureCode::Overloaded | FailureCode::Server | FailureCode::RateLimited => place.failed(),
+        // Whatever else it refuses, it is there.
+        _ => place.succeeded(),
+    }
+    Err(failure)
 }
 
 /// Some servers name no type at all; what they send is judged by what it holds.

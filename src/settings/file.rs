@@ -20,6 +20,7 @@ pub(super) struct File {
     pub(super) simulator: Simulator,
     pub(super) timeouts: Timeouts,
     pub(super) retry: Retry,
+    pub(super) breaker: Breaker,
     pub(super) orchestrator: Orchestrator,
     pub(super) database: Database,
     pub(super) retention: Retention,
@@ -106,6 +107,8 @@ pub(super) struct Provider {
     pub(super) headers: BTreeMap<String, String>,
     pub(super) key_header: Option<String>,
     pub(super) think_tags: bool,
+    pub(super) max_concurrent: Option<Limit<1>>,
+    pub(super) requests_per_minute: Option<Limit<1>>,
     pub(super) api_key_env: Option<String>,
     pub(super) simulate: Option<bool>,
     pub(super) models: Option<Vec<String>>,
@@ -139,6 +142,14 @@ pub(super) struct Retry {
     pub(super) base_ms: Limit<500>,
     pub(super) cap_ms: Limit<8_000>,
     pub(super) retry_after_cap_ms: Limit<60_000>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Breaker {
+    pub(super) failures: Limit<10>,
+    pub(super) window_ms: Limit<30_000>,
+    pub(super) open_ms: Limit<10_000>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -45,6 +45,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// When a failed attempt is repeated.
     pub retry: Retry,
+    /// When a model that fails is left alone.
+    pub breaker: Breaker,
     /// How many runs this process drives at the same time.
     pub max_live_runs: usize,
     /// How long a stop waits for the run's task.
@@ -145,6 +147,10 @@ pub struct Provider {
     pub key_header: Option<String>,
     /// Whether `<think>` tags in the text mark reasoning.
     pub think_tags: bool,
+    /// How many of its answers may be read at once.
+    pub max_concurrent: Option<usize>,
+    /// How many requests may be made within a minute.
+    pub requests_per_minute: Option<usize>,
     /// Its address if it is not the vendor's own.
     pub base_url: Option<String>,
     /// Its key.
@@ -181,6 +187,17 @@ pub struct Retry {
     pub cap: Duration,
     /// Bound of a wait that the provider asks for.
     pub retry_after_cap: Duration,
+}
+
+/// When a model that fails is left alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Breaker {
+    /// After so many failures
+    pub failures: usize,
+    /// within that time
+    pub window: Duration,
+    /// for so long.
+    pub open: Duration,
 }
 
 /// What connections to PostgreSQL are told.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
-use super::{ApiKind, Provider, file, read::Reader};
+use super::{
+    ApiKind, Provider, file,
+    read::{Reader, size},
+};
 
 const KEY_ENV: &str = "must be the name of an environment variable in capitals, such as OPENAI_API_KEY; the key itself does not \
                        belong into a file";
@@ -80,6 +83,8 @@ impl Reader<'_> {
             headers: pairs(&file.headers),
             key_header: file.key_header.clone(),
             think_tags: file.think_tags,
+            max_concurrent: file.max_concurrent.map(|limit| size(limit.0)),
+            requests_per_minute: file.requests_per_minute.map(|limit| size(limit.0)),
             api_key: self.env.get(&api_key_env).map(SecretString::from),
             api_key_env,
             simulate: false,

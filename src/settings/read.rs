@@ -6,8 +6,8 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{
-    ApiKind, BasicAuth, Database, Environment, Http, Mistake, Mistakes, Retry, ServerOverrides,
-    Settings, Stream, Timeouts, file,
+    ApiKind, BasicAuth, Breaker, Database, Environment, Http, Mistake, Mistakes, Retry,
+    ServerOverrides, Settings, Stream, Timeouts, file,
 };
 
 /// Reads the block, collecting every unknown key and every value of a wrong type: a value that cannot be read is noted, taken
@@ -77,6 +77,7 @@ impl Reader<'_> {
             retry,
             limits,
             orchestrator,
+            breaker,
             rate_limit,
             ..
         } = file;
@@ -112,6 +113,11 @@ impl Reader<'_> {
                 base: millis(retry.base_ms.0),
                 cap: millis(retry.cap_ms.0),
                 retry_after_cap: millis(retry.retry_after_cap_ms.0),
+            },
+            breaker: Breaker {
+                failures: size(breaker.failures.0),
+                window: millis(breaker.window_ms.0),
+                open: millis(breaker.open_ms.0),
             },
             max_live_runs: size(orchestrator.max_live_runs.0),
             stop_patience: millis(orchestrator.stop_patience_ms.0),
@@ -289,6 +295,6 @@ fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn size(number: u64) -> usize {
+pub(super) fn size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -336,6 +336,7 @@ mod tests {
             simulated: false,
             models: vec!["m".into()],
             params: &[],
+            breakers: Vec::new(),
         };
         let both = [info("anthropic", true), info("openai", true)];
         assert_eq!(bot(&both, "a", None, "openai").unwrap().provider, "openai");

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::conversation::ProviderInfo;
+use crate::conversation::{BreakerInfo, ProviderInfo};
 
 /// All providers.
 #[derive(Debug, Serialize)]
@@ -18,6 +18,29 @@ struct ProviderView {
     simulated: bool,
     models: Vec<String>,
     params: &'static [&'static str],
+    breakers: Vec<BreakerView>,
+}
+
+/// A model that is not asked for a while.
+#[derive(Debug, Serialize)]
+struct BreakerView {
+    model: String,
+    state: &'static str,
+    retry_in_ms: u64,
+}
+
+impl From<BreakerInfo> for BreakerView {
+    fn from(info: BreakerInfo) -> Self {
+        Self {
+            state: if info.retry_in.is_zero() {
+                "half_open"
+            } else {
+                "open"
+            },
+            retry_in_ms: u64::try_from(info.retry_in.as_millis()).unwrap_or(u64::MAX),
+            model: info.model,
+        }
+    }
 }
 
 impl From<Vec<ProviderInfo>> for ProvidersView {
@@ -30,6 +53,7 @@ impl From<Vec<ProviderInfo>> for ProvidersView {
                 simulated,
                 models,
                 params,
+                breakers,
             } = info;
             ProviderView {
                 name,
@@ -38,6 +62,7 @@ impl From<Vec<ProviderInfo>> for ProvidersView {
                 simulated,
                 models,
                 params,
+                breakers: breakers.into_iter().map(BreakerView::from).collect(),
             }
         };
         Self {

@@ -1,8 +1,16 @@
 //! What compatible servers do differently: the rows of the known deviations that no recorded body covers.
 
-use parley::conversation::{FailureCode, StopReason};
+use std::time::Duration;
 
-use super::{ANTHROPIC, OPENAI, hear, server::Canned};
+use parley::{
+    conversation::{FailureCode, StopReason},
+    providers::{Admission, Obstacle},
+};
+
+use super::{
+    ANTHROPIC, OPENAI, PATIENT, ask, hear, registry,
+    server::{Canned, CannedServer},
+};
 
 fn chunk(delta: &str, finish: &str) -> String {
     format!(
@@ -227,4 +235,30 @@ async fn a_key_repeated_inside_a_stream_is_not_passed_on() {
         assert!(!heard.message.contains("canary"), "{}", heard.message);
         assert!(heard.message.contains("[key]"), "{}", heard.message);
     }
+}
+
+/// Nothing is left after this answer: whoever comes next waits for the reset, so that no 429 has to come.
+#[tokio::test]
+async fn a_limit_that_an_answer_announces_is_respected() {
+    let mut canned = Canned::stream(chunk("{\"content\":\"Hi\"}", "\"stop\"") + DONE);
+    for (name, value) in [
+        ("x-ratelimit-remaining-requests", "0"),
+        ("x-ratelimit-reset-requests", "1h0m"),
+    ] {
+        canned.headers.push((name.to_owned(), value.to_owned()));
+    }
+    let server = CannedServer::start(canned).await;
+    let registry = registry(OPENAI, &server.base, PATIENT);
+    assert_eq!(ask(&registry).await.text, "Hi");
+    let provider = registry.get("p").unwrap();
+    match provider.admit("m") {
+        Admission::Wait(Obstacle::RateLimit, wait) => {
+            assert!(
+                wait <= Duration::from_mins(1),
+                "no word is believed for longer: {wait:?}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(provider.admit("another"), Admission::Now(_)));
 }

@@ -10,7 +10,9 @@ use parley::{
     conversation::{
         AttemptFailure, FailureCode, Params, Prompt, PromptMessage, Role, StopReason, Usage,
     },
-    providers::{Api, Config, Kind, Part, ProviderConfig, Registry, Request, Timeouts},
+    providers::{
+        Api, BreakerConfig, Config, Kind, Part, ProviderConfig, Registry, Reply, Request, Timeouts,
+    },
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -44,6 +46,8 @@ pub(crate) fn registry(kind: &str, base: &str, timeouts: Timeouts) -> Registry {
         headers: vec![],
         key_header: None,
         think_tags: false,
+        max_concurrent: None,
+        requests_per_minute: None,
         base_url: Some(base_url),
         api_key: Some("canary-key".to_owned().into()),
         api_key_env: "P_KEY".into(),
@@ -54,6 +58,7 @@ pub(crate) fn registry(kind: &str, base: &str, timeouts: Timeouts) -> Registry {
         providers: vec![provider],
         timeouts,
         max_event_bytes: 1024 * 1024,
+        breaker: BREAKER,
     })
     .unwrap()
 }
@@ -63,6 +68,12 @@ pub(crate) const PATIENT: Timeouts = Timeouts {
     first_delta: Duration::from_secs(20),
     idle: Duration::from_secs(20),
     usage: Duration::from_secs(2),
+};
+
+pub(crate) const BREAKER: BreakerConfig = BreakerConfig {
+    failures: 10,
+    window: Duration::from_secs(30),
+    open: Duration::from_secs(10),
 };
 
 pub(crate) fn prompt() -> Prompt {
@@ -98,12 +109,22 @@ pub(crate) async fn ask(registry: &Registry) -> Heard {
     heard
 }
 
+/// Asks without waiting for the answer's end.
+pub(crate) async fn send(
+    registry: &Registry,
+    request: Request<'_>,
+) -> Result<Reply, AttemptFailure> {
+    let provider = registry.get("p").unwrap();
+    let place = provider.admitted(request.model).await;
+    provider.send(place, request).await
+}
+
 async fn listen(
     registry: &Registry,
     request: Request<'_>,
     heard: &mut Heard,
 ) -> Result<(), AttemptFailure> {
-    let mut reply = registry.get("p").unwrap().send(request).await?;
+    let mut reply = send(registry, request).await?;
     while let Some(part) = reply.next().await? {
         match part {
             Part::Text(text) => {
@@ -468,7 +489,7 @@ async fn dropping_an_answer_closes_its_connection() {
         params: &params,
         cache_key: "run:0",
     };
-    let mut reply = registry.get("p").unwrap().send(request).await.unwrap();
+    let mut reply = send(&registry, request).await.unwrap();
     assert_eq!(reply.next().await.unwrap(), Some(Part::Text("Hi".into())));
     assert_eq!(*server.closed.borrow(), 0);
     drop(reply);

@@ -6,7 +6,7 @@ use parley::{
 };
 
 use super::{
-    ANTHROPIC, OPENAI, PATIENT, prompt,
+    ANTHROPIC, BREAKER, OPENAI, PATIENT, prompt,
     server::{Canned, CannedServer},
 };
 
@@ -33,6 +33,8 @@ async fn sent_by(
         headers: vec![],
         key_header: None,
         think_tags: false,
+        max_concurrent: None,
+        requests_per_minute: None,
         api_key: key.map(|key| key.to_owned().into()),
         api_key_env: "P_KEY".into(),
         simulated: false,
@@ -43,6 +45,7 @@ async fn sent_by(
         providers: vec![provider],
         timeouts: PATIENT,
         max_event_bytes: 1 << 20,
+        breaker: BREAKER,
     })
     .unwrap();
     let request = Request {
@@ -52,7 +55,7 @@ async fn sent_by(
         cache_key: "run:0",
     };
     // The answer is no matter here.
-    drop(registry.get("p").unwrap().send(request).await);
+    drop(super::send(&registry, request).await);
     let request = server.requests.lock().unwrap().pop().unwrap();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let host = server.base.trim_start_matches("http://");

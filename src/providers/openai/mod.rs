@@ -156,6 +156,8 @@ mod tests {
             headers: vec![],
             key_header: None,
             think_tags: false,
+            max_concurrent: None,
+            requests_per_minute: None,
             api_key: Some("test-key".to_owned().into()),
             api_key_env: "OPENAI_API_KEY".into(),
             simulated: false,

@@ -1,6 +1,7 @@
 //! The database: it keeps what it was given, and its schema goes up and down.
 
 mod change;
+mod migrations;
 mod model;
 mod ownership;
 

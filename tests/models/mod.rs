@@ -4,6 +4,7 @@ mod change;
 mod migrations;
 mod model;
 mod ownership;
+mod plans;
 
 use std::time::Duration;
 

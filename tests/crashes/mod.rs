@@ -8,9 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use parley::simulator::{Script, Simulator};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use sea_orm::ConnectionTrait as _;
 
 use self::{
-    books::{Watched, check, watch},
+    books::{Books, Watched, check, count, watch},
     node::Node,
 };
 use crate::support::{Database, client, talk, within};
@@ -20,7 +21,7 @@ const SETTINGS: &str = "{ node_lifetime_ms: 1000, max_takeovers: 100000, drain_s
 
 /// How many kills: a few dozen in the suite, hundreds by hand.
 fn kills() -> u32 {
-    number("PARLEY_TEST_KILLS").unwrap_or(15)
+    number("PARLEY_TEST_KILLS").unwrap_or(24)
 }
 
 fn seed() -> u64 {
@@ -71,7 +72,7 @@ async fn start_run(bases: &[String], turns: u32) -> String {
 }
 
 /// Kills nodes in turn at random moments while runs start, stream and are changed; then looks into the books.
-async fn kill_over_and_over(mut nodes: Vec<Node>, simulator: Simulator) {
+async fn kill_over_and_over(mut nodes: Vec<Node>, database: &str, simulator: Simulator) {
     let mut random = StdRng::seed_from_u64(seed());
     for node in &mut nodes {
         node.start().await;
@@ -79,19 +80,33 @@ async fn kill_over_and_over(mut nodes: Vec<Node>, simulator: Simulator) {
     let bases: Arc<[String]> = nodes.iter().map(|node| node.base.clone()).collect();
     let mut watched: Vec<Watched> = Vec::new();
     for kill in 0..kills() {
-        for _ in 0..3 {
-            let id = start_run(&bases, 4).await;
-            watched.push(watch(id, Arc::clone(&bases), random.random()));
+        for number in 0..3 {
+            let (id, seed) = (start_run(&bases, 4).await, random.random());
+            let run = watch(id, Arc::clone(&bases), seed);
+            watched.push(match (number, kill % 2) {
+                (0, 0) => run.stopped("now", Arc::clone(&bases), seed),
+                (0, _) => run.stopped("after_turn", Arc::clone(&bases), seed),
+                _ => run,
+            });
         }
         let victim = kill as usize % nodes.len();
-        tokio::time::sleep(Duration::from_millis(random.random_range(20..900))).await;
+        tokio::time::sleep(Duration::from_millis(random.random_range(20..700))).await;
         nodes[victim].kill();
         // Sometimes the others have to notice that it is gone; sometimes it is back at once.
         let pause = if random.random() { 0 } else { 1200 };
         tokio::time::sleep(Duration::from_millis(pause)).await;
         nodes[victim].start().await;
     }
-    check(watched, &bases[0], &simulator).await;
+    let books = check(watched, &bases[0], &simulator).await;
+    println!(
+        "{} kills, {} turns, {} restarts, {} runs stopped",
+        kills(),
+        books.turns,
+        books.restarts,
+        books.stopped
+    );
+    assert!(books.stopped > 0, "nothing was stopped");
+    check_inbox(database, &books).await;
     for node in nodes {
         let log = node.log();
         assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
@@ -99,13 +114,39 @@ async fn kill_over_and_over(mut nodes: Vec<Node>, simulator: Simulator) {
     simulator.stop().await;
 }
 
+/// Every command was dealt with, and every event that tells of one has its command, and only one.
+async fn check_inbox(database: &str, books: &Books) {
+    let db = sea_orm::Database::connect(database).await.unwrap();
+    let rows = async |of: &str| -> i64 {
+        let query = format!("SELECT count(*) FROM commands WHERE {of}");
+        let query = sea_orm::Statement::from_string(db.get_database_backend(), query);
+        let row = db.query_one_raw(query).await.unwrap().unwrap();
+        row.try_get_by_index(0).unwrap()
+    };
+    assert_eq!(rows("outcome IS NULL").await, 0, "a command was forgotten");
+    let applied = rows("kind = 'update_bot' AND outcome = 'applied'").await;
+    let told: usize = books
+        .logs
+        .iter()
+        .map(|events| count(events, "bot.updated"))
+        .sum();
+    assert_eq!(usize::try_from(applied).unwrap(), told);
+    assert_eq!(
+        rows("kind = 'update_bot' AND outcome <> 'applied'").await,
+        0,
+        "a change was accepted for nothing"
+    );
+    db.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_database_outlives_its_process() {
     let folder = tempfile::tempdir().unwrap();
     let simulator = simulator(0.1).await;
     let base = format!("http://{}", simulator.address());
-    let node = Node::new(folder.path(), &file(&folder), &base, SETTINGS);
-    kill_over_and_over(vec![node], simulator).await;
+    let database = file(&folder);
+    let node = Node::new(folder.path(), &database, &base, SETTINGS);
+    kill_over_and_over(vec![node], &database, simulator).await;
 }
 
 /// The next process goes on at once, and neither a reader nor a run notices more than a pause.
@@ -132,8 +173,8 @@ async fn a_restart_cuts_no_turn_that_ends_in_time() {
         assert!(status.success(), "{status}\n{}", node.log());
         node.start().await;
     }
-    let restarts = check(watched, &bases[0], &simulator).await;
-    assert_eq!(restarts, 0, "a turn was cut\n{}", node.log());
+    let books = check(watched, &bases[0], &simulator).await;
+    assert_eq!(books.restarts, 0, "a turn was cut\n{}", node.log());
     simulator.stop().await;
 }
 
@@ -164,8 +205,8 @@ async fn a_turn_that_takes_too_long_is_cut_and_spoken_again() {
     node.signal("TERM");
     assert!(node.ended().await.success(), "{}", node.log());
     node.start().await;
-    let restarts = check(watched, &bases[0], &simulator).await;
-    assert_eq!(restarts, 1, "{}", node.log());
+    let books = check(watched, &bases[0], &simulator).await;
+    assert_eq!(books.restarts, 1, "{}", node.log());
     simulator.stop().await;
 }
 
@@ -178,7 +219,7 @@ async fn a_second_signal_ends_at_once_and_loses_nothing() {
     node.signal("INT");
     node.ended().await;
     node.start().await;
-    assert_eq!(check(watched, &bases[0], &simulator).await, 1);
+    assert_eq!(check(watched, &bases[0], &simulator).await.restarts, 1);
     simulator.stop().await;
 }
 
@@ -198,7 +239,7 @@ async fn another_node_goes_on_with_the_runs_of_one_that_was_killed() {
     };
     let simulator = simulator(0.1).await;
     let (_folder, nodes) = pair(&database, &simulator);
-    kill_over_and_over(nodes, simulator).await;
+    kill_over_and_over(nodes, &database.uri, simulator).await;
     database.remove().await;
 }
 

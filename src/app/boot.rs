@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use loco_rs::{
-    Error, Result, app::AppContext, config::Config, environment::Environment as LocoEnvironment,
+    Error, Result,
+    app::AppContext,
+    config::{Config, WorkerMode},
+    environment::Environment as LocoEnvironment,
     logger,
 };
 use migration::{Migrator, MigratorTrait as _};
@@ -16,6 +19,7 @@ use super::App;
 use crate::{
     models::{
         PoolOptions, PostgresOptions, SchemaError, StoreError, check_schema, connect, explain,
+        is_memory,
     },
     settings::{self, Environment, ServerOverrides, Settings},
 };
@@ -49,11 +53,46 @@ pub(super) fn load_config(environment: &LocoEnvironment) -> Result<Config> {
     if let Some(level) = log_level {
         config.logger.level = serde_json::from_value(Value::from(level))?;
     }
+    if works_only() && is_memory(&config.database.uri) {
+        return Err(nobody_finds("a process of its own for workers (--worker)"));
+    }
     match config.settings.get_or_insert_with(|| json!({})) {
         Value::Object(members) => members.insert(MARK.to_owned(), Value::Bool(true)),
         _ => None,
     };
     Ok(config)
+}
+
+/// Whether the command line asks for a process that works and answers no requests: `start --worker`. Loco tells no hook of it.
+pub(super) fn works_only() -> bool {
+    let mut words = std::env::args().skip(1);
+    let starts = words.any(|word| word == "start" || word == "s");
+    starts
+        && words.any(|word| {
+            let short = word
+                .strip_prefix('-')
+                .map(|flags| flags.trim_start_matches('n'));
+            word == "--worker"
+                || word.starts_with("--worker=")
+                || short.is_some_and(|flags| flags.starts_with('w'))
+        })
+}
+
+/// Makes sure that the worker mode suits the database.
+///
+/// # Errors
+/// When it does not.
+pub(super) fn check_mode(config: &Config) -> Result<()> {
+    if config.workers.mode == WorkerMode::BackgroundQueue && is_memory(&config.database.uri) {
+        return Err(nobody_finds("a job queue (workers.mode: BackgroundQueue)"));
+    }
+    Ok(())
+}
+
+fn nobody_finds(what: &str) -> Error {
+    Error::string(&format!(
+        "the database is in memory, where no other process finds a run, so {what} makes no sense: set DATABASE_URL"
+    ))
 }
 
 fn typed(config: &Config, env: &Environment, environment: &LocoEnvironment) -> Result<Settings> {

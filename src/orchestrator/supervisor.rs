@@ -79,7 +79,7 @@ struct Handle {
 }
 
 impl Supervisor {
-    /// A supervisor that drives nothing yet.
+    /// A supervisor that drives nothing until [`Supervisor::drive`].
     #[must_use]
     pub fn new(
         store: Store,
@@ -111,8 +111,8 @@ impl Supervisor {
         }
     }
 
-    /// Starts to say that this process is alive, and to look for runs that want an owner: those that found no place when they
-    /// were offered, and those whose owner is gone.
+    /// Starts to say that this process is alive, and, once it drives, to look for runs that want an owner: those that found no
+    /// place when they were offered, and those whose owner is gone.
     pub fn start(&self) {
         let this = self.clone();
         self.inner.tracker.spawn(async move {
@@ -143,6 +143,18 @@ impl Supervisor {
                 () = keeping => {}
             }
         });
+    }
+
+    /// From now on this process takes runs to drive them. One that only serves is never told so; others drive what it accepts.
+    pub fn drive(&self) {
+        self.inner.node.drive();
+        self.inner.freed.notify_one();
+    }
+
+    /// Whether this process takes runs to drive them.
+    #[must_use]
+    pub fn is_driving(&self) -> bool {
+        self.inner.node.is_driving()
     }
 
     /// Takes away what nobody needs any more: answers that are not given again, and with a limit the oldest runs that have ended.
@@ -199,7 +211,7 @@ impl Supervisor {
         let Some(takeover) = node.takeover() else {
             return Ok(());
         };
-        if free == 0 || self.inner.leave.is_cancelled() {
+        if free == 0 || !node.is_driving() || self.inner.leave.is_cancelled() {
             return Ok(());
         }
         let wanting = tools

@@ -143,14 +143,18 @@ fn a_hash_that_is_none_stops_the_boot_and_is_not_shown() {
 fn production_wants_a_login_and_no_dev_mode() {
     let login = [("BASIC_AUTH_USER", "a"), ("BASIC_AUTH_PW_HASH", HASH)];
     let with = Settings::load(None, &Environment::from_pairs(login), false).unwrap();
-    assert!(with.may_start(true).is_ok());
+    assert!(with.may_start(true, true).is_ok());
     let without = Settings::load(None, &Environment::default(), false).unwrap();
-    assert!(without.may_start(true).is_err() && without.may_start(false).is_ok());
+    assert!(without.may_start(true, true).is_err() && without.may_start(false, true).is_ok());
+    assert!(
+        without.may_start(true, false).is_ok(),
+        "nobody can log in to a process that only works"
+    );
     let dev = Settings {
         dev_mode: true,
         ..with
     };
-    assert!(dev.may_start(true).is_err() && dev.may_start(false).is_ok());
+    assert!(dev.may_start(true, true).is_err() && dev.may_start(false, true).is_ok());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod books;
 mod endings;
-mod node;
+pub(crate) mod node;
 
 use std::{sync::Arc, time::Duration};
 

@@ -19,7 +19,7 @@ use crate::{
     identity::{Authenticator, BasicCredential, RateLimiter},
     middleware::{AllowedOrigins, Guards, stack},
     models::{DrivingLock, Store, is_memory, unsynced},
-    orchestrator::{self, Runs, Supervisor},
+    orchestrator::{self, Doorbell, Runs, Supervisor},
     providers::{self, Kind, ProviderConfig, Registry},
     settings::{self, Settings},
     simulator::{Script, Simulator},
@@ -79,7 +79,8 @@ impl Parts {
             Arc::clone(&config),
             DrivingLock::of(&ctx.config.database.uri),
         );
-        let doorbell = Arc::new(RunDoorbell::new(ctx, supervisor.clone()));
+        let doorbell: Arc<dyn Doorbell> = Arc::new(RunDoorbell::new(ctx, supervisor.clone()));
+        supervisor.start(&doorbell);
         let runs = Runs::new(
             store,
             log.clone(),
@@ -88,7 +89,6 @@ impl Parts {
             supervisor.clone(),
             doorbell,
         );
-        supervisor.start();
         let shutdown = CancellationToken::new();
         let door = Door {
             runs: runs.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use loco_rs::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::queue::tidy;
 use crate::{
     conversation::RunId,
     orchestrator::{Doorbell, Supervisor},
@@ -73,5 +74,11 @@ impl Doorbell for RunDoorbell {
             Err(_) => "the queue does not answer".to_owned(),
         };
         tracing::warn!(run.id = %run_id, error = lost, "the bell was not heard; the run waits for the next look");
+    }
+
+    async fn tidy(&self) {
+        if let Err(error) = tidy(&self.ctx).await {
+            tracing::warn!(%error, "cannot take jobs that are done out of the queue");
+        }
     }
 }

@@ -108,19 +108,25 @@ settings:
             .append(true)
             .open(self.folder.join("log"))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_parley-cli"))
-            .arg("start")
+        let mut command = self.command(&["start"]);
+        command
             .args(self.arguments)
+            .stdout(Stdio::null())
+            .stderr(log);
+        self.process = Some(command.spawn().unwrap());
+    }
+
+    /// The program with its configuration, for another command.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parley-cli"));
+        command
+            .args(arguments)
             .env_clear()
             .env("LOCO_ENV", "test")
             .env("LOCO_CONFIG_FOLDER", &self.folder)
             .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.process = Some(child);
+            .stdin(Stdio::null());
+        command
     }
 
     /// `kill -9`.

@@ -1,6 +1,7 @@
 //! Worker modes: who drives runs, and what tells whom that there is one. A job that comes twice, late or never is harmless.
 
 mod doorbell;
+mod jobs;
 mod modes;
 
 use loco_rs::prelude::BackgroundWorker as _;

@@ -18,8 +18,8 @@ use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _
 use super::App;
 use crate::{
     models::{
-        PoolOptions, PostgresOptions, SchemaError, StoreError, check_schema, connect, explain,
-        is_memory,
+        PoolOptions, PostgresOptions, SchemaError, StoreError, TABLES, check_schema, connect,
+        explain, is_memory,
     },
     settings::{self, Environment, ServerOverrides, Settings},
 };
@@ -192,16 +192,7 @@ pub(super) fn init_logger(config: &loco_rs::config::Logger) -> Result<bool> {
 
 /// Empties all tables.
 pub(super) async fn truncate(ctx: &AppContext) -> Result<()> {
-    for table in [
-        "idempotency_keys",
-        "nodes",
-        "commands",
-        "events",
-        "attempts",
-        "messages",
-        "bots",
-        "runs",
-    ] {
+    for table in TABLES {
         ctx.db
             .execute_unprepared(&format!("DELETE FROM {table}"))
             .await?;

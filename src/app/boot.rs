@@ -5,7 +5,7 @@ use std::time::Duration;
 use loco_rs::{
     Error, Result,
     app::AppContext,
-    config::{Config, WorkerMode},
+    config::{Config, QueueConfig, WorkerMode},
     environment::Environment as LocoEnvironment,
     logger,
 };
@@ -40,8 +40,14 @@ pub(super) fn load_config(environment: &LocoEnvironment) -> Result<Config> {
         host,
         log_level,
         database_url,
+        redis_url,
     } = settings.server;
-    config.server.port = port.map_or(config.server.port, i32::from);
+    let written = i64::from(config.server.port);
+    let written = match port {
+        Some(port) => port,
+        None => settings::port("server.port", written).map_err(Error::wrap)?,
+    };
+    config.server.port = i32::from(written);
     config.server.binding = binding.unwrap_or(config.server.binding);
     config.server.host = host.unwrap_or(config.server.host);
     let (place, address) = match &database_url {
@@ -50,6 +56,17 @@ pub(super) fn load_config(environment: &LocoEnvironment) -> Result<Config> {
     };
     config.database.uri = settings::database_url(address)
         .map_err(|reason| Error::string(&format!("{place} {reason}")))?;
+    if let Some(QueueConfig::Redis(queue)) = &mut config.queue {
+        let place = match redis_url {
+            Some(address) => {
+                queue.uri = address;
+                "REDIS_URL"
+            }
+            None => "queue.uri of the configuration",
+        };
+        settings::check_redis_url(&queue.uri)
+            .map_err(|reason| Error::string(&format!("{place} {reason}")))?;
+    }
     if let Some(level) = log_level {
         config.logger.level = serde_json::from_value(Value::from(level))?;
     }
@@ -147,7 +164,42 @@ pub(super) async fn prepare(mut ctx: AppContext) -> Result<AppContext> {
             SchemaError::Store(error) => explained(error),
             error => Error::string(&error.to_string()),
         })?;
+    if prints_configuration() {
+        hide_secrets(&mut ctx.config);
+    }
     Ok(ctx)
+}
+
+/// Whether the command line asks for what Loco prints of the configuration: `doctor --config`.
+fn prints_configuration() -> bool {
+    let mut words = std::env::args().skip(1);
+    words.any(|word| word == "doctor")
+        && words.any(|word| {
+            let short = word
+                .strip_prefix('-')
+                .map(|flags| flags.trim_start_matches('p'));
+            word == "--config" || short.is_some_and(|flags| flags.starts_with('c'))
+        })
+}
+
+/// Takes out what nobody should read over somebody's shoulder.
+fn hide_secrets(config: &mut Config) {
+    let hide = |address: &mut String| *address = settings::without_secrets(address);
+    hide(&mut config.database.uri);
+    match &mut config.queue {
+        Some(QueueConfig::Redis(queue)) => hide(&mut queue.uri),
+        Some(QueueConfig::Postgres(queue)) => hide(&mut queue.uri),
+        Some(QueueConfig::Sqlite(queue)) => hide(&mut queue.uri),
+        _ => {}
+    }
+    let hash = "/auth/basic/password_hash";
+    if let Some(hash) = config
+        .settings
+        .as_mut()
+        .and_then(|yaml| yaml.pointer_mut(hash))
+    {
+        *hash = Value::from(settings::HIDDEN);
+    }
 }
 
 /// What a command that could not be carried out says.

@@ -6,14 +6,14 @@
 //!
 //! **May import:** nothing of ours. Only the composition root reads it and hands each room its own small struct.
 
-mod database_url;
+mod addresses;
 mod environment;
 mod file;
 mod read;
 
 use std::{fmt, time::Duration};
 
-pub use database_url::database_url;
+pub use addresses::{HIDDEN, check_redis_url, database_url, without_secrets};
 pub use environment::{Environment, InvalidLine};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -171,6 +171,8 @@ pub struct ServerOverrides {
     pub log_level: Option<String>,
     /// `DATABASE_URL`.
     pub database_url: Option<String>,
+    /// `REDIS_URL`: of a job queue in Redis.
+    pub redis_url: Option<String>,
 }
 
 /// A mistake in the settings, with its place.

@@ -337,6 +337,7 @@ impl Reader<'_> {
             binding: text("BINDING"),
             host: text("HOST"),
             database_url: text("DATABASE_URL"),
+            redis_url: text("REDIS_URL"),
             log_level,
         }
     }

@@ -11,6 +11,7 @@ use loco_rs::{
 use migration::{Migrator, MigratorTrait as _};
 use tokio_util::sync::CancellationToken;
 
+use super::boot::works_only;
 use crate::{
     controllers::extract::Door,
     conversation::RetryPolicy,
@@ -18,7 +19,7 @@ use crate::{
     identity::{Authenticator, BasicCredential, RateLimiter},
     middleware::{AllowedOrigins, Guards, stack},
     models::{DrivingLock, Store, is_memory, unsynced},
-    orchestrator::{self, Runs, Supervisor},
+    orchestrator::{self, Doorbell, Runs, Supervisor},
     providers::{self, Kind, ProviderConfig, Registry},
     settings::{self, Settings},
     simulator::{Script, Simulator},
@@ -58,7 +59,10 @@ impl Parts {
     pub async fn start(ctx: &AppContext) -> Result<Self> {
         let settings = settings_of(ctx)?;
         settings
-            .may_start(ctx.environment == LocoEnvironment::Production)
+            .may_start(
+                ctx.environment == LocoEnvironment::Production,
+                !works_only(),
+            )
             .map_err(Error::wrap)?;
         migrated(ctx).await?;
         let simulator = simulator(&settings).await?;
@@ -75,7 +79,8 @@ impl Parts {
             Arc::clone(&config),
             DrivingLock::of(&ctx.config.database.uri),
         );
-        let doorbell = Arc::new(RunDoorbell::new(ctx, supervisor.clone()));
+        let doorbell: Arc<dyn Doorbell> = Arc::new(RunDoorbell::new(ctx, supervisor.clone()));
+        supervisor.start(&doorbell);
         let runs = Runs::new(
             store,
             log.clone(),
@@ -84,7 +89,6 @@ impl Parts {
             supervisor.clone(),
             doorbell,
         );
-        supervisor.start();
         let shutdown = CancellationToken::new();
         let door = Door {
             runs: runs.clone(),
@@ -121,6 +125,12 @@ impl Parts {
     /// Leaves the runs to other processes. HTTP goes on meanwhile; a stream ends by itself once its run is left.
     pub async fn drain(&self) {
         self.supervisor.drain(self.drain, TASKS_PATIENCE).await;
+    }
+
+    /// Leaves the runs to other processes at once, and ends everything.
+    pub async fn leave(self) {
+        self.supervisor.drain(Duration::ZERO, TASKS_PATIENCE).await;
+        self.shut_down().await;
     }
 
     /// Ends everything: open streams first, then the runs' tasks, then the simulator.
@@ -213,7 +223,9 @@ async fn migrated(ctx: &AppContext) -> Result<()> {
 /// When the settings were not read, or the database fails.
 pub(super) async fn warn(ctx: &AppContext) -> Result<()> {
     let settings = settings_of(ctx)?;
-    if settings.dev_mode {
+    if works_only() {
+        tracing::info!("this process only drives runs; others answer requests");
+    } else if settings.dev_mode {
         tracing::warn!(
             "DEV_MODE is on: NO LOGIN, NO LIMITS. Anybody who reaches this port can start runs."
         );

@@ -397,12 +397,12 @@ async fn old_runs_are_pruned_and_the_newest_are_kept() {
     }
     let store = Store::new(app.ctx.db.clone(), std::time::Duration::from_secs(5));
     let long_ago = Timestamp::from_millis(1_000);
-    assert_eq!(store.prune(long_ago, 100).await.unwrap(), 0);
+    assert_eq!(store.prune(long_ago, 100).await.unwrap(), None);
     let aged = "UPDATE runs SET finished_at = 0 WHERE topic IN ('Topic 1', 'Topic 4')";
     app.ctx.db.execute_unprepared(aged).await.unwrap();
     assert_eq!(store.count_ended(long_ago).await.unwrap(), 2);
-    assert_eq!(store.prune(long_ago, 1).await.unwrap(), 1);
-    assert_eq!(store.prune(long_ago, 100).await.unwrap(), 1);
+    assert_eq!(store.prune(long_ago, 1).await.unwrap(), Some(1));
+    assert_eq!(store.prune(long_ago, 100).await.unwrap(), Some(1));
     let left: HashSet<String> = list(&app, "").await.into_iter().collect();
     assert!(!left.contains(&all[1]) && !left.contains(&all[4]) && left.len() == 6);
     // In memory nobody prunes by hand: the oldest go by themselves.

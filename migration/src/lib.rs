@@ -11,6 +11,7 @@ mod m20261124_000001_runs;
 mod m20261124_000002_leases;
 mod m20261124_000003_idempotency;
 mod m20261124_000004_history;
+mod m20261124_000005_live_runs;
 
 /// That a step is one transaction, in SQLite too, where it is none if nothing is said.
 const WHOLE: Option<bool> = Some(true);
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000002_leases::Migration),
             Box::new(m20261124_000003_idempotency::Migration),
             Box::new(m20261124_000004_history::Migration),
+            Box::new(m20261124_000005_live_runs::Migration),
             // inject-above (do not remove this comment)
         ]
     }

@@ -38,6 +38,7 @@ async fn fails_as_a_whole(db: &DatabaseConnection) {
         "commands_by_outcome",
         "idempotency_keys_by_expiry",
         last,
+        "runs_by_owner",
     ] {
         let clash = format!("CREATE TABLE clash (a INTEGER); CREATE INDEX {index} ON clash (a)");
         db.execute_unprepared(&clash).await.unwrap();

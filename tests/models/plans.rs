@@ -24,14 +24,12 @@ use crate::support::{Database, pool};
 
 const LIMIT: usize = 50;
 
-/// The most blocks, of 8 KiB, that the statements of a page may touch together.
-const PAGE_BLOCKS: u64 = 5_000;
+/// The most work of a page's statements together, see [`Heard::check`]. The runs alone are 20,000 blocks in PostgreSQL, and to look at
+/// the id of each takes SQLite 400,000 tens of instructions.
+const PAGE_WORK: u64 = 5_000;
 
-/// The most that any other statement may touch.
-const BLOCKS: u64 = 500;
-
-/// How long a page may take at best, with the code not optimised and other tests beside it. One that reads a table takes a second.
-const PAGE_TIME: Duration = Duration::from_millis(50);
+/// The most work of anything else.
+const WORK: u64 = 500;
 
 fn filter(words: &str) -> HistoryFilter {
     HistoryFilter {
@@ -134,7 +132,7 @@ fn filters() -> Vec<Case> {
     ]
 }
 
-/// Every page, first and deep: what it finds, what it touches and how long it takes.
+/// Every page, first and deep: what it finds, how much work it is, and how long it took here.
 async fn pages(heard: &Heard) {
     for (filter, passes) in filters() {
         for after in [None, Some(500_000), Some(3_000)] {
@@ -146,7 +144,7 @@ async fn pages(heard: &Heard) {
             let mut fastest = Duration::MAX;
             // PostgreSQL may take another plan when it has been asked five times, which are those of two places.
             for _ in 0..3 {
-                heard.said();
+                heard.forget();
                 let began = Instant::now();
                 let page = heard
                     .store
@@ -157,10 +155,9 @@ async fn pages(heard: &Heard) {
                 let ids: Vec<RunId> = page.runs.iter().map(|run| run.id).collect();
                 assert_eq!((&ids, page.more_after), (&listed, more_after), "{what}");
             }
-            let blocks = heard.check(&what).await;
-            println!("{fastest:>9.2?} {blocks:>5} blocks: {what}");
-            assert!(blocks <= PAGE_BLOCKS, "{blocks} blocks: {what}");
-            assert!(fastest <= PAGE_TIME, "{fastest:?}: {what}");
+            let work = heard.check(&what).await;
+            println!("{fastest:>9.2?} {work:>5} of work: {what}");
+            assert!(work <= PAGE_WORK, "{work}: {what}");
         }
     }
 }
@@ -169,8 +166,8 @@ async fn pages(heard: &Heard) {
 async fn others(heard: &Heard) {
     let store = &heard.store;
     let check = async |what: &str| {
-        let blocks = heard.check(what).await;
-        assert!(blocks <= BLOCKS, "{blocks} blocks: {what}");
+        let work = heard.check(what).await;
+        assert!(work <= WORK, "{work}: {what}");
     };
     for (takeover, count) in [
         (Takeover::Nobody, 5),

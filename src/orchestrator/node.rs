@@ -103,7 +103,8 @@ impl Node {
     /// Whether the database takes nothing from this process now.
     pub(super) fn is_failing(&self) -> bool {
         if self.shared {
-            self.unheard.load(Ordering::Acquire) || !self.is_good()
+            let tenure = *self.tenure.borrow();
+            self.unheard.load(Ordering::Acquire) || (tenure.term > 0 && !tenure.is_good())
         } else {
             self.tenure.borrow().until.is_some()
         }

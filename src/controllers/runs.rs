@@ -57,13 +57,14 @@ async fn start_run(
 }
 
 fn started(answer: String) -> Response {
-    let mut response = (StatusCode::CREATED, answer.clone()).into_response();
+    let location = StartedView::location(&answer);
+    let mut response = (StatusCode::CREATED, answer).into_response();
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    if let Some(location) = StartedView::location(&answer) {
+    if let Some(location) = location {
         headers.insert(header::LOCATION, location);
     }
     response

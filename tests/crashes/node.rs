@@ -22,12 +22,7 @@ pub(crate) struct Node {
 impl Node {
     /// A node on that database whose providers are at `simulator`. Not started yet.
     pub(crate) fn new(folder: &Path, database: &str, simulator: &str, settings: &str) -> Self {
-        // Free now; whoever else wants a port of this range gets another.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let folder = folder.join(format!("node-{port}"));
         fs::create_dir_all(&folder).unwrap();
         let yaml = format!(
@@ -175,6 +170,17 @@ settings:
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+/// A port that is free now. Below those that the system gives to whoever asks for any: a server that starts later would find
+/// such a one taken.
+fn free_port() -> u16 {
+    loop {
+        let port = rand::random_range(15_000..30_000);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

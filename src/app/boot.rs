@@ -136,22 +136,7 @@ pub(super) async fn prepare(mut ctx: AppContext) -> Result<AppContext> {
     };
     let settings = Arc::new(typed(&ctx.config, &env, &ctx.environment)?);
     ctx.shared_store.insert(Arc::clone(&settings));
-    let database = &ctx.config.database;
-    let told = settings.database.clone();
-    let options = PoolOptions {
-        uri: database.uri.clone(),
-        min_connections: database.min_connections,
-        max_connections: database.max_connections,
-        timeout: Duration::from_millis(
-            database.acquire_timeout.unwrap_or(database.connect_timeout),
-        ),
-        postgres: PostgresOptions {
-            statement_timeout: told.statement_timeout,
-            lock_timeout: told.lock_timeout,
-            idle_in_transaction_timeout: told.idle_in_transaction_timeout,
-            synchronous_commit: told.synchronous_commit,
-        },
-    };
+    let options = pool(&ctx.config, &settings);
     // In place of Loco's pool, whose connections are retired after a time: a memory database would be gone with them.
     ctx.db = connect(&options).await.map_err(explained)?;
     let known: Vec<String> = Migrator::migrations()
@@ -202,6 +187,26 @@ fn hide_secrets(config: &mut Config) {
     }
 }
 
+/// How the database is opened.
+pub(super) fn pool(config: &Config, settings: &Settings) -> PoolOptions {
+    let database = &config.database;
+    let told = settings.database.clone();
+    PoolOptions {
+        uri: database.uri.clone(),
+        min_connections: database.min_connections,
+        max_connections: database.max_connections,
+        timeout: Duration::from_millis(
+            database.acquire_timeout.unwrap_or(database.connect_timeout),
+        ),
+        postgres: PostgresOptions {
+            statement_timeout: told.statement_timeout,
+            lock_timeout: told.lock_timeout,
+            idle_in_transaction_timeout: told.idle_in_transaction_timeout,
+            synchronous_commit: told.synchronous_commit,
+        },
+    }
+}
+
 /// What a command that could not be carried out says.
 #[must_use]
 pub fn reason(error: &Error) -> String {
@@ -211,7 +216,7 @@ pub fn reason(error: &Error) -> String {
     }
 }
 
-fn explained(error: StoreError) -> Error {
+pub(super) fn explained(error: StoreError) -> Error {
     match error {
         StoreError::Database(error) => Error::string(&explain(&error)),
         error => Error::wrap(error),

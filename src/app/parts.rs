@@ -11,14 +11,14 @@ use loco_rs::{
 use migration::{Migrator, MigratorTrait as _};
 use tokio_util::sync::CancellationToken;
 
-use super::boot::works_only;
+use super::boot::{explained, pool, works_only};
 use crate::{
     controllers::extract::Door,
     conversation::RetryPolicy,
     event_log::EventLog,
     identity::{Authenticator, BasicCredential, RateLimiter},
     middleware::{AllowedOrigins, Guards, stack},
-    models::{DrivingLock, Store, is_memory, unsynced},
+    models::{DrivingLock, PoolOptions, Store, connect, is_memory, unsynced},
     orchestrator::{self, Doorbell, Runs, Supervisor},
     providers::{self, Kind, ProviderConfig, Registry},
     settings::{self, Settings},
@@ -74,6 +74,7 @@ impl Parts {
         let config = Arc::new(orchestrator_config(&settings, in_memory));
         let supervisor = Supervisor::new(
             store.clone(),
+            heart(ctx, &store).await?,
             log.clone(),
             registry.clone(),
             Arc::clone(&config),
@@ -145,6 +146,22 @@ impl Parts {
 fn store(ctx: &AppContext) -> Result<Store> {
     let patience = settings_of(ctx)?.database.statement_timeout + SPARE;
     Ok(Store::new(ctx.db.clone(), patience))
+}
+
+/// The store by which this process says that it is alive. Where others would take its runs over it has a connection of its own, so
+/// that it never waits behind the runs themselves.
+async fn heart(ctx: &AppContext, store: &Store) -> Result<Store> {
+    if !store.is_shared() {
+        return Ok(store.clone());
+    }
+    let settings = settings_of(ctx)?;
+    let options = PoolOptions {
+        min_connections: 1,
+        max_connections: 1,
+        ..pool(&ctx.config, &settings)
+    };
+    let own = connect(&options).await.map_err(explained)?;
+    Ok(Store::new(own, settings.database.statement_timeout + SPARE))
 }
 
 /// The store, for a task that drives nothing.

@@ -86,16 +86,17 @@ struct Handle {
 }
 
 impl Supervisor {
-    /// A supervisor that drives nothing until [`Supervisor::drive`].
+    /// A supervisor that drives nothing until [`Supervisor::drive`]. `heart` is the store by which the process says that it is alive.
     #[must_use]
     pub fn new(
         store: Store,
+        heart: Store,
         log: EventLog,
         registry: Registry,
         config: Arc<Config>,
         lock: DrivingLock,
     ) -> Self {
-        let node = Arc::new(Node::new(store.clone(), lock, config.node_lifetime));
+        let node = Arc::new(Node::new(heart, lock, config.node_lifetime));
         let inner = Inner {
             tools: Tools {
                 store,

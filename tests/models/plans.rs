@@ -202,7 +202,10 @@ async fn others(heard: &Heard) {
     check("forget_expired_answers").await;
     assert_eq!(store.count_ended(made(101)).await.unwrap(), 100);
     check("count_ended").await;
-    assert_eq!(store.prune(Timestamp::from_millis(0), 10).await.unwrap(), Some(0));
+    assert_eq!(
+        store.prune(Timestamp::from_millis(0), 10).await.unwrap(),
+        Some(0)
+    );
     check("prune").await;
 }
 

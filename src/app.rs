@@ -1,7 +1,8 @@
 //! The composition root: the only place where the rooms meet.
 //!
 //! Loco calls the hooks in this order: `load_config`, `after_context` (for every command, twice for `start`), `before_run` (only
-//! for a server or worker), `routes` and `middlewares`, `serve`. So `after_context` only reads settings and opens the database;
+//! for a server or worker), `connect_workers` (only with a queue, where jobs are taken), `routes` and `middlewares`, `serve` (or,
+//! where nothing is served, `on_shutdown`). So `after_context` only reads settings and opens the database;
 //! what has tasks of its own is started by `before_run`.
 
 mod boot;
@@ -17,7 +18,7 @@ use loco_rs::{
     app::{AppContext, Hooks},
     bgworker::{BackgroundWorker, Queue},
     boot::{BootResult, ServeParams, StartMode, create_app, shutdown_signal},
-    config::Config,
+    config::{Config, WorkerMode},
     controller::{AppRoutes, middleware::MiddlewareLayer},
     environment::Environment,
     task::Tasks,
@@ -28,7 +29,7 @@ pub use boot::reason;
 pub use parts::{Parts, stored};
 pub use serve::{ServeOptions, serve};
 
-use crate::{controllers, middleware, tasks, workers};
+use crate::{controllers, middleware, settings, tasks, workers};
 
 /// Parley as a Loco application.
 #[derive(Debug)]
@@ -70,8 +71,13 @@ impl Hooks for App {
     }
 
     async fn before_run(ctx: &AppContext) -> Result<()> {
+        boot::check_mode(&ctx.config)?;
         let parts = Parts::start(ctx).await?;
         parts::warn(ctx).await?;
+        // With a queue, only processes that take jobs drive runs: `connect_workers`.
+        if ctx.config.workers.mode != WorkerMode::BackgroundQueue {
+            parts.supervisor.drive();
+        }
         parts.install(ctx);
         Ok(())
     }
@@ -92,6 +98,9 @@ impl Hooks for App {
 
     async fn connect_workers(ctx: &AppContext, queue: &Queue) -> Result<()> {
         queue.register(workers::run::RunWorker::build(ctx)).await?;
+        if let Some(parts) = ctx.shared_store.get::<Parts>() {
+            parts.supervisor.drive();
+        }
         Ok(())
     }
 
@@ -104,28 +113,36 @@ impl Hooks for App {
     }
 
     async fn serve(router: AxumRouter, ctx: &AppContext, params: &ServeParams) -> Result<()> {
-        let listener = tokio::net::TcpListener::bind((
-            params.binding.as_str(),
-            u16::try_from(params.port).unwrap_or(0),
-        ))
-        .await;
-        let listener = listener.map_err(|error| {
-            Error::string(&format!(
-                "cannot listen on {}:{}: {error}",
-                params.binding, params.port
-            ))
-        })?;
+        let parts = ctx.shared_store.get::<Parts>();
+        let listener = match listen(params).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                // What this process has taken already is for others to go on with.
+                if let Some(parts) = parts {
+                    parts.leave().await;
+                }
+                return Err(error);
+            }
+        };
+        if parts
+            .as_ref()
+            .is_some_and(|parts| !parts.supervisor.is_driving())
+        {
+            tracing::info!(
+                "this process only serves; runs are driven by those started with --worker"
+            );
+        }
         let settings = parts::settings_of(ctx)?;
         let options = ServeOptions {
             header_timeout: settings.http.header_timeout,
             keep_alive: settings.http.keep_alive,
             grace: settings.http.shutdown_grace,
         };
-        let parts = ctx.shared_store.get::<Parts>();
         // HTTP goes on until the runs are left: a load balancer sees that this process is not ready, streams show the last turns.
         let told_to_end = async {
             shutdown_signal().await;
             tracing::info!("shutting down; a second signal ends at once");
+            take_no_jobs(ctx);
             if let Some(parts) = &parts {
                 parts.drain().await;
             }
@@ -142,12 +159,45 @@ impl Hooks for App {
         }
     }
 
+    /// The end of a process that serves nothing: `--worker`.
+    async fn on_shutdown(ctx: &AppContext) {
+        let Some(parts) = ctx.shared_store.get::<Parts>() else {
+            return;
+        };
+        tracing::info!("shutting down; a second signal ends at once");
+        take_no_jobs(ctx);
+        let ending = async {
+            parts.drain().await;
+            parts.shut_down().await;
+        };
+        tokio::select! {
+            () = ending => {}
+            () = shutdown_signal() => tracing::warn!("ended at once by a second signal"),
+        }
+    }
+
     async fn truncate(ctx: &AppContext) -> Result<()> {
         boot::truncate(ctx).await
     }
 
     async fn seed(_ctx: &AppContext, _base: &Path) -> Result<()> {
         Ok(())
+    }
+}
+
+async fn listen(params: &ServeParams) -> Result<tokio::net::TcpListener> {
+    let ServeParams { port, binding } = params;
+    let port = settings::port("--port", i64::from(*port)).map_err(Error::wrap)?;
+    let listener = tokio::net::TcpListener::bind((binding.as_str(), port)).await;
+    listener.map_err(|error| Error::string(&format!("cannot listen on {binding}:{port}: {error}")))
+}
+
+/// A process that is to end would take the job and not the run.
+fn take_no_jobs(ctx: &AppContext) {
+    if let Some(queue) = &ctx.queue_provider
+        && let Err(error) = queue.shutdown()
+    {
+        tracing::warn!(%error, "the queue goes on giving out jobs");
     }
 }
 

@@ -22,3 +22,4 @@ mod simulator;
 mod streams;
 mod support;
 mod trouble;
+mod workers;

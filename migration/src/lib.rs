@@ -1,15 +1,33 @@
 //! The database's schema, as steps that go up and down.
 //!
 //! One schema for SQLite and PostgreSQL: times are integers of milliseconds since 1970, JSON is text, words are strings.
+//! Each step is one transaction: a process that is killed within it leaves nothing of it behind, and the next one begins anew.
 //! There are no foreign keys to `runs`: deleting a run takes its row first and the rest in batches.
 
 pub use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DbBackend;
 
 mod m20261124_000001_runs;
 mod m20261124_000002_leases;
 mod m20261124_000003_idempotency;
 mod m20261124_000004_history;
+mod m20261124_000005_live_runs;
 mod m20261124_000007_fallback;
+
+/// That a step is one transaction, in SQLite too, where it is none if nothing is said.
+const WHOLE: Option<bool> = Some(true);
+
+/// Building an index takes longer, on a large database, than a statement of the application may.
+async fn take_the_time_it_takes(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    if manager.get_database_backend() == DbBackend::Postgres {
+        let unlimited = "SET LOCAL statement_timeout = 0";
+        manager
+            .get_connection()
+            .execute_unprepared(unlimited)
+            .await?;
+    }
+    Ok(())
+}
 
 /// All steps, in order.
 #[derive(Debug)]
@@ -23,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000002_leases::Migration),
             Box::new(m20261124_000003_idempotency::Migration),
             Box::new(m20261124_000004_history::Migration),
+            Box::new(m20261124_000005_live_runs::Migration),
             Box::new(m20261124_000007_fallback::Migration),
             // inject-above (do not remove this comment)
         ]

@@ -6,12 +6,18 @@ use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 pub(crate) struct Migration;
 
 /// Name, table and columns.
-const INDEXES: [(&str, &str, [&str; 2]); 4] = [
-    ("runs_by_status", "runs", ["status", "id"]),
+const INDEXES: [(&str, &str, &[&str]); 5] = [
+    ("runs_by_status", "runs", &["status", "id"]),
     // What is old enough to be removed.
-    ("runs_by_end", "runs", ["finished_at", "id"]),
-    ("bots_by_provider", "bots", ["provider", "run_id"]),
-    ("bots_by_model", "bots", ["model", "run_id"]),
+    ("runs_by_end", "runs", &["finished_at", "id"]),
+    ("bots_by_provider", "bots", &["provider", "run_id"]),
+    ("bots_by_model", "bots", &["model", "run_id"]),
+    // Both at once: each may be common where the two together are not.
+    (
+        "bots_by_provider_and_model",
+        "bots",
+        &["provider", "model", "run_id"],
+    ),
 ];
 
 /// The words of each message, as PostgreSQL's full text search takes them. What a word is, is decided by Parley, so that it is the
@@ -29,10 +35,18 @@ const SQLITE: [&str; 2] = [
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    fn use_transaction(&self) -> Option<bool> {
+        crate::WHOLE
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for (name, table, [first, second]) in INDEXES {
+        crate::take_the_time_it_takes(manager).await?;
+        for (name, table, columns) in INDEXES {
             let mut index = Index::create();
-            index.name(name).table(table).col(first).col(second);
+            index.name(name).table(table);
+            for column in columns {
+                index.col(*column);
+            }
             manager.create_index(index).await?;
         }
         let statements = match manager.get_database_backend() {

@@ -8,7 +8,7 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     fn use_transaction(&self) -> Option<bool> {
-        Some(true)
+        crate::WHOLE
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {

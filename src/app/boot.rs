@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use loco_rs::{
-    Error, Result, app::AppContext, config::Config, environment::Environment as LocoEnvironment,
+    Error, Result,
+    app::AppContext,
+    config::{Config, QueueConfig, WorkerMode},
+    environment::Environment as LocoEnvironment,
     logger,
 };
 use migration::{Migrator, MigratorTrait as _};
@@ -15,7 +18,8 @@ use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _
 use super::App;
 use crate::{
     models::{
-        PoolOptions, PostgresOptions, SchemaError, StoreError, check_schema, connect, explain,
+        PoolOptions, PostgresOptions, SchemaError, StoreError, TABLES, check_schema, connect,
+        explain, is_memory,
     },
     providers::KINDS,
     settings::{self, ApiKind, Environment, ServerOverrides, Settings},
@@ -37,8 +41,14 @@ pub(super) fn load_config(environment: &LocoEnvironment) -> Result<Config> {
         host,
         log_level,
         database_url,
+        redis_url,
     } = settings.server;
-    config.server.port = port.map_or(config.server.port, i32::from);
+    let written = i64::from(config.server.port);
+    let written = match port {
+        Some(port) => port,
+        None => settings::port("server.port", written).map_err(Error::wrap)?,
+    };
+    config.server.port = i32::from(written);
     config.server.binding = binding.unwrap_or(config.server.binding);
     config.server.host = host.unwrap_or(config.server.host);
     let (place, address) = match &database_url {
@@ -47,14 +57,60 @@ pub(super) fn load_config(environment: &LocoEnvironment) -> Result<Config> {
     };
     config.database.uri = settings::database_url(address)
         .map_err(|reason| Error::string(&format!("{place} {reason}")))?;
+    if let Some(QueueConfig::Redis(queue)) = &mut config.queue {
+        let place = match redis_url {
+            Some(address) => {
+                queue.uri = address;
+                "REDIS_URL"
+            }
+            None => "queue.uri of the configuration",
+        };
+        settings::check_redis_url(&queue.uri)
+            .map_err(|reason| Error::string(&format!("{place} {reason}")))?;
+    }
     if let Some(level) = log_level {
         config.logger.level = serde_json::from_value(Value::from(level))?;
+    }
+    if works_only() && is_memory(&config.database.uri) {
+        return Err(nobody_finds("a process of its own for workers (--worker)"));
     }
     match config.settings.get_or_insert_with(|| json!({})) {
         Value::Object(members) => members.insert(MARK.to_owned(), Value::Bool(true)),
         _ => None,
     };
     Ok(config)
+}
+
+/// Whether the command line asks for a process that works and answers no requests: `start --worker`. Loco tells no hook of it.
+pub(super) fn works_only() -> bool {
+    let mut words = std::env::args().skip(1);
+    let starts = words.any(|word| word == "start" || word == "s");
+    starts
+        && words.any(|word| {
+            let short = word
+                .strip_prefix('-')
+                .map(|flags| flags.trim_start_matches('n'));
+            word == "--worker"
+                || word.starts_with("--worker=")
+                || short.is_some_and(|flags| flags.starts_with('w'))
+        })
+}
+
+/// Makes sure that the worker mode suits the database.
+///
+/// # Errors
+/// When it does not.
+pub(super) fn check_mode(config: &Config) -> Result<()> {
+    if config.workers.mode == WorkerMode::BackgroundQueue && is_memory(&config.database.uri) {
+        return Err(nobody_finds("a job queue (workers.mode: BackgroundQueue)"));
+    }
+    Ok(())
+}
+
+fn nobody_finds(what: &str) -> Error {
+    Error::string(&format!(
+        "the database is in memory, where no other process finds a run, so {what} makes no sense: set DATABASE_URL"
+    ))
 }
 
 fn typed(config: &Config, env: &Environment, environment: &LocoEnvironment) -> Result<Settings> {
@@ -86,22 +142,7 @@ pub(super) async fn prepare(mut ctx: AppContext) -> Result<AppContext> {
     };
     let settings = Arc::new(typed(&ctx.config, &env, &ctx.environment)?);
     ctx.shared_store.insert(Arc::clone(&settings));
-    let database = &ctx.config.database;
-    let told = settings.database.clone();
-    let options = PoolOptions {
-        uri: database.uri.clone(),
-        min_connections: database.min_connections,
-        max_connections: database.max_connections,
-        timeout: Duration::from_millis(
-            database.acquire_timeout.unwrap_or(database.connect_timeout),
-        ),
-        postgres: PostgresOptions {
-            statement_timeout: told.statement_timeout,
-            lock_timeout: told.lock_timeout,
-            idle_in_transaction_timeout: told.idle_in_transaction_timeout,
-            synchronous_commit: told.synchronous_commit,
-        },
-    };
+    let options = pool(&ctx.config, &settings);
     // In place of Loco's pool, whose connections are retired after a time: a memory database would be gone with them.
     ctx.db = connect(&options).await.map_err(explained)?;
     let known: Vec<String> = Migrator::migrations()
@@ -114,7 +155,62 @@ pub(super) async fn prepare(mut ctx: AppContext) -> Result<AppContext> {
             SchemaError::Store(error) => explained(error),
             error => Error::string(&error.to_string()),
         })?;
+    if prints_configuration() {
+        hide_secrets(&mut ctx.config);
+    }
     Ok(ctx)
+}
+
+/// Whether the command line asks for what Loco prints of the configuration: `doctor --config`.
+fn prints_configuration() -> bool {
+    let mut words = std::env::args().skip(1);
+    words.any(|word| word == "doctor")
+        && words.any(|word| {
+            let short = word
+                .strip_prefix('-')
+                .map(|flags| flags.trim_start_matches('p'));
+            word == "--config" || short.is_some_and(|flags| flags.starts_with('c'))
+        })
+}
+
+/// Takes out what nobody should read over somebody's shoulder.
+fn hide_secrets(config: &mut Config) {
+    let hide = |address: &mut String| *address = settings::without_secrets(address);
+    hide(&mut config.database.uri);
+    match &mut config.queue {
+        Some(QueueConfig::Redis(queue)) => hide(&mut queue.uri),
+        Some(QueueConfig::Postgres(queue)) => hide(&mut queue.uri),
+        Some(QueueConfig::Sqlite(queue)) => hide(&mut queue.uri),
+        _ => {}
+    }
+    let hash = "/auth/basic/password_hash";
+    if let Some(hash) = config
+        .settings
+        .as_mut()
+        .and_then(|yaml| yaml.pointer_mut(hash))
+    {
+        *hash = Value::from(settings::HIDDEN);
+    }
+}
+
+/// How the database is opened.
+pub(super) fn pool(config: &Config, settings: &Settings) -> PoolOptions {
+    let database = &config.database;
+    let told = settings.database.clone();
+    PoolOptions {
+        uri: database.uri.clone(),
+        min_connections: database.min_connections,
+        max_connections: database.max_connections,
+        timeout: Duration::from_millis(
+            database.acquire_timeout.unwrap_or(database.connect_timeout),
+        ),
+        postgres: PostgresOptions {
+            statement_timeout: told.statement_timeout,
+            lock_timeout: told.lock_timeout,
+            idle_in_transaction_timeout: told.idle_in_transaction_timeout,
+            synchronous_commit: told.synchronous_commit,
+        },
+    }
 }
 
 /// What a command that could not be carried out says.
@@ -126,7 +222,7 @@ pub fn reason(error: &Error) -> String {
     }
 }
 
-fn explained(error: StoreError) -> Error {
+pub(super) fn explained(error: StoreError) -> Error {
     match error {
         StoreError::Database(error) => Error::string(&explain(&error)),
         error => Error::wrap(error),
@@ -159,16 +255,7 @@ pub(super) fn init_logger(config: &loco_rs::config::Logger) -> Result<bool> {
 
 /// Empties all tables.
 pub(super) async fn truncate(ctx: &AppContext) -> Result<()> {
-    for table in [
-        "idempotency_keys",
-        "nodes",
-        "commands",
-        "events",
-        "attempts",
-        "messages",
-        "bots",
-        "runs",
-    ] {
+    for table in TABLES {
         ctx.db
             .execute_unprepared(&format!("DELETE FROM {table}"))
             .await?;

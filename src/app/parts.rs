@@ -11,14 +11,15 @@ use loco_rs::{
 use migration::{Migrator, MigratorTrait as _};
 use tokio_util::sync::CancellationToken;
 
+use super::boot::{explained, pool, works_only};
 use crate::{
     controllers::extract::Door,
     conversation::RetryPolicy,
     event_log::EventLog,
     identity::{Authenticator, BasicCredential, RateLimiter},
     middleware::{AllowedOrigins, Guards, stack},
-    models::{DrivingLock, Store, is_memory, unsynced},
-    orchestrator::{self, Runs, Supervisor},
+    models::{DrivingLock, PoolOptions, Store, connect, is_memory, unsynced},
+    orchestrator::{self, Doorbell, Runs, Supervisor},
     providers::{self, Kind, ProviderConfig, Registry},
     settings::{self, Settings},
     simulator::{Script, Simulator},
@@ -58,7 +59,10 @@ impl Parts {
     pub async fn start(ctx: &AppContext) -> Result<Self> {
         let settings = settings_of(ctx)?;
         settings
-            .may_start(ctx.environment == LocoEnvironment::Production)
+            .may_start(
+                ctx.environment == LocoEnvironment::Production,
+                !works_only(),
+            )
             .map_err(Error::wrap)?;
         migrated(ctx).await?;
         let simulator = simulator(&settings).await?;
@@ -70,12 +74,14 @@ impl Parts {
         let config = Arc::new(orchestrator_config(&settings, in_memory));
         let supervisor = Supervisor::new(
             store.clone(),
+            heart(ctx, &store).await?,
             log.clone(),
             registry.clone(),
             Arc::clone(&config),
             DrivingLock::of(&ctx.config.database.uri),
         );
-        let doorbell = Arc::new(RunDoorbell::new(ctx, supervisor.clone()));
+        let doorbell: Arc<dyn Doorbell> = Arc::new(RunDoorbell::new(ctx, supervisor.clone()));
+        supervisor.start(&doorbell);
         let runs = Runs::new(
             store,
             log.clone(),
@@ -84,7 +90,6 @@ impl Parts {
             supervisor.clone(),
             doorbell,
         );
-        supervisor.start();
         let shutdown = CancellationToken::new();
         let door = Door {
             runs: runs.clone(),
@@ -123,6 +128,12 @@ impl Parts {
         self.supervisor.drain(self.drain, TASKS_PATIENCE).await;
     }
 
+    /// Leaves the runs to other processes at once, and ends everything.
+    pub async fn leave(self) {
+        self.supervisor.drain(Duration::ZERO, TASKS_PATIENCE).await;
+        self.shut_down().await;
+    }
+
     /// Ends everything: open streams first, then the runs' tasks, then the simulator.
     pub async fn shut_down(self) {
         self.shutdown.cancel();
@@ -135,6 +146,22 @@ impl Parts {
 fn store(ctx: &AppContext) -> Result<Store> {
     let patience = settings_of(ctx)?.database.statement_timeout + SPARE;
     Ok(Store::new(ctx.db.clone(), patience))
+}
+
+/// The store by which this process says that it is alive. Where others would take its runs over it has a connection of its own, so
+/// that it never waits behind the runs themselves.
+async fn heart(ctx: &AppContext, store: &Store) -> Result<Store> {
+    if !store.is_shared() {
+        return Ok(store.clone());
+    }
+    let settings = settings_of(ctx)?;
+    let options = PoolOptions {
+        min_connections: 1,
+        max_connections: 1,
+        ..pool(&ctx.config, &settings)
+    };
+    let own = connect(&options).await.map_err(explained)?;
+    Ok(Store::new(own, settings.database.statement_timeout + SPARE))
 }
 
 /// The store, for a task that drives nothing.
@@ -213,7 +240,9 @@ async fn migrated(ctx: &AppContext) -> Result<()> {
 /// When the settings were not read, or the database fails.
 pub(super) async fn warn(ctx: &AppContext) -> Result<()> {
     let settings = settings_of(ctx)?;
-    if settings.dev_mode {
+    if works_only() {
+        tracing::info!("this process only drives runs; others answer requests");
+    } else if settings.dev_mode {
         tracing::warn!(
             "DEV_MODE is on: NO LOGIN, NO LIMITS. Anybody who reaches this port can start runs."
         );

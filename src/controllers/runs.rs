@@ -1,7 +1,7 @@
 //! `/api/run`: start, list, look, stop, delete.
 
 use axum::{
-    Json,
+    Extension, Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     conversation::{HistoryCursor, StartRun, StopMode},
+    identity::{Claim, Verdict},
     orchestrator::{Once, Started},
     views::{
         problem::Problem,
@@ -28,26 +29,45 @@ use crate::{
 async fn start_run(
     door: Door,
     Asking(subject): Asking,
+    claim: Option<Extension<Claim>>,
     KeyedJsonBody { body, key }: KeyedJsonBody<StartRun>,
 ) -> Result<Response, Problem> {
+    if let Some(Extension(claim)) = claim {
+        if let Some(key) = &key
+            && let Some(answer) = door.runs.answered(&subject.0, key).await?
+        {
+            claim.spare();
+            return Ok(started(answer));
+        }
+        if let Some(Verdict::Refused { .. }) = claim.count() {
+            // The layer that has made the claim says how long to wait.
+            return Err(Problem::of_status(StatusCode::TOO_MANY_REQUESTS));
+        }
+    }
     let once = key.map(|key| Once {
         key,
         answer: StartedView::body,
     });
-    let answer = match door.runs.start(body, &subject.0, once).await? {
-        Started::Now(run) => StartedView::body(&run),
-        Started::Before(answer) => answer,
-    };
-    let mut response = (StatusCode::CREATED, answer.clone()).into_response();
+    Ok(started(
+        match door.runs.start(body, &subject.0, once).await? {
+            Started::Now(run) => StartedView::body(&run),
+            Started::Before(answer) => answer,
+        },
+    ))
+}
+
+fn started(answer: String) -> Response {
+    let location = StartedView::location(&answer);
+    let mut response = (StatusCode::CREATED, answer).into_response();
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    if let Some(location) = StartedView::location(&answer) {
+    if let Some(location) = location {
         headers.insert(header::LOCATION, location);
     }
-    Ok(response)
+    response
 }
 
 #[axum::debug_handler(state = loco_rs::app::AppContext)]

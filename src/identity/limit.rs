@@ -1,6 +1,10 @@
 //! How often a client may do a thing in a minute.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use governor::{
     Quota, RateLimiter as Governor,
@@ -74,6 +78,41 @@ impl RateLimiter {
     }
 }
 
+/// One request before the limit. It is counted once, when somebody knows that it makes something or nobody has said that it does
+/// not. Cheap to clone: the clones are the same request.
+#[derive(Clone)]
+pub struct Claim {
+    limiter: Arc<RateLimiter>,
+    client: ClientKey,
+    /// `None` in it: the request makes nothing.
+    verdict: Arc<OnceLock<Option<Verdict>>>,
+}
+
+impl Claim {
+    /// A request of that client.
+    #[must_use]
+    pub fn new(limiter: Arc<RateLimiter>, client: ClientKey) -> Self {
+        Self {
+            limiter,
+            client,
+            verdict: Arc::default(),
+        }
+    }
+
+    /// The request makes nothing: it is not counted.
+    pub fn spare(&self) {
+        // What was counted stays so.
+        let _ = self.verdict.set(None);
+    }
+
+    /// Counts the request, unless it was counted or spared before; `None`: it was spared.
+    pub fn count(&self) -> Option<Verdict> {
+        *self
+            .verdict
+            .get_or_init(|| Some(self.limiter.check(self.client)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -97,5 +136,22 @@ mod tests {
             "{retry_after:?}"
         );
         assert_eq!(limiter.check(client(2)), Verdict::Allowed { remaining: 1 });
+    }
+    #[test]
+    fn a_request_is_counted_once_or_not_at_all() {
+        let limiter = Arc::new(RateLimiter::per_minute(2));
+        let claim = || Claim::new(Arc::clone(&limiter), client(1));
+        let spared = claim();
+        let same = spared.clone();
+        same.spare();
+        assert_eq!((spared.count(), same.count()), (None, None));
+        let counted = claim();
+        for _ in 0..3 {
+            assert_eq!(counted.count(), Some(Verdict::Allowed { remaining: 1 }));
+        }
+        counted.spare();
+        assert!(counted.count().is_some());
+        assert_eq!(claim().count(), Some(Verdict::Allowed { remaining: 0 }));
+        assert!(matches!(claim().count(), Some(Verdict::Refused { .. })));
     }
 }

@@ -11,7 +11,7 @@ mod limit;
 
 pub use basic::{Authenticator, BasicCredential, Denied, hash_password};
 pub use client::{ClientKey, client_address};
-pub use limit::{RateLimiter, Verdict};
+pub use limit::{Claim, RateLimiter, Verdict};
 
 /// Who is asking: the user's name, or nobody (empty) in `DEV_MODE`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,17 +2,22 @@
 //!
 //! Fields: `RateLimit` and `RateLimit-Policy` of the IETF's draft-ietf-httpapi-ratelimit-headers-10.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
 use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 
 use super::{Guards, seconds};
-use crate::{identity::Verdict, views::problem::Problem};
+use crate::{
+    identity::{Claim, Verdict},
+    views::problem::Problem,
+};
 
 pub(super) struct RateLimit {
     guards: Guards,
@@ -47,41 +52,44 @@ impl MiddlewareLayer for RateLimit {
     }
 }
 
-async fn limit(State(guards): State<Guards>, request: Request, next: Next) -> Response {
+async fn limit(State(guards): State<Guards>, mut request: Request, next: Next) -> Response {
     let creates_a_run = request.method() == Method::POST && request.uri().path() == "/api/run";
     let Some(limiter) = guards.run_creations.as_ref().filter(|_| creates_a_run) else {
         return next.run(request).await;
     };
-    let (mut response, remaining, reset) = match limiter.check(guards.client(&request)) {
-        Verdict::Allowed { remaining } => {
-            let used = limiter.limit().saturating_sub(remaining);
-            (
-                next.run(request).await,
-                remaining,
-                u64::from(used * 60 / limiter.limit()),
-            )
+    let claim = Claim::new(Arc::clone(limiter), guards.client(&request));
+    // A request that comes again under its key makes nothing. Whether it does, the handler knows first.
+    let later = request.headers().contains_key("idempotency-key");
+    if !later && let Some(Verdict::Refused { retry_after }) = claim.count() {
+        return refuse(limiter.limit(), retry_after);
+    }
+    request.extensions_mut().insert(claim.clone());
+    let limit = limiter.limit();
+    let answer = next.run(request).await;
+    match claim.count() {
+        None => answer,
+        Some(Verdict::Allowed { remaining }) => {
+            let used = limit.saturating_sub(remaining);
+            tell(answer, limit, remaining, u64::from(used * 60 / limit))
         }
-        Verdict::Refused { retry_after } => {
-            let wait = seconds(retry_after);
-            let detail = format!(
-                "this client may create {} runs a minute; try again in {wait} s",
-                limiter.limit()
-            );
-            let problem = Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate-limited",
-                "Too many runs",
-                detail,
-            )
-            .with_header(header::RETRY_AFTER, HeaderValue::from(wait));
-            (problem.into_response(), 0, wait)
-        }
-    };
-    tell(response.headers_mut(), limiter.limit(), remaining, reset);
-    response
+        Some(Verdict::Refused { retry_after }) => refuse(limit, retry_after),
+    }
 }
 
-fn tell(headers: &mut HeaderMap, limit: u32, remaining: u32, reset: u64) {
+fn refuse(limit: u32, retry_after: Duration) -> Response {
+    let wait = seconds(retry_after);
+    let detail = format!("this client may create {limit} runs a minute; try again in {wait} s");
+    let problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "rate-limited",
+        "Too many runs",
+        detail,
+    )
+    .with_header(header::RETRY_AFTER, HeaderValue::from(wait));
+    tell(problem.into_response(), limit, 0, wait)
+}
+
+fn tell(mut answer: Response, limit: u32, remaining: u32, reset: u64) -> Response {
     let fields = [
         (
             "ratelimit-policy",
@@ -94,7 +102,10 @@ fn tell(headers: &mut HeaderMap, limit: u32, remaining: u32, reset: u64) {
     ];
     for (name, value) in fields {
         if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(HeaderName::from_static(name), value);
+            answer
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value);
         }
     }
+    answer
 }

@@ -39,15 +39,19 @@ impl Store {
         Ok(ended(before).count(&self.db).await?)
     }
 
-    /// Removes up to `limit` of the runs that ended before that moment, oldest first, in one short transaction. How many.
+    /// Removes up to `limit` of the runs that ended before that moment, oldest first, in one short transaction. How many; fewer
+    /// than were found if somebody else took some, and `None` once there are none left.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn prune(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
+    pub async fn prune(&self, before: Timestamp, limit: u64) -> Result<Option<u64>, StoreError> {
         let oldest = ended(before)
             .order_by_asc(runs::Column::FinishedAt)
             .limit(limit);
-        self.delete(self.ids(oldest).await?).await
+        match self.ids(oldest).await? {
+            none if none.is_empty() => Ok(None),
+            ids => self.delete(ids).await.map(Some),
+        }
     }
 
     /// Removes up to `limit` of the runs that have ended, but for the newest `keep`. How many.
@@ -101,5 +105,7 @@ impl Store {
 }
 
 fn ended(before: Timestamp) -> Select<runs::Entity> {
-    runs::Entity::find().filter(runs::Column::FinishedAt.lt(before.as_millis()))
+    runs::Entity::find()
+        .filter(runs::Column::FinishedAt.lt(before.as_millis()))
+        .filter(runs::Column::Status.is_in(FINAL))
 }

@@ -35,7 +35,7 @@ pub use events::LoggedEvent;
 pub use idempotency::KeptAnswer;
 pub use leases::Takeover;
 pub use runs::{Asked, Claimed, Inserted};
-pub use schema::{SchemaError, check_schema};
+pub use schema::{SchemaError, TABLES, check_schema};
 pub use trouble::explain;
 
 use crate::conversation::RunError;

@@ -1,9 +1,11 @@
 //! Runs: made, loaded, found.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    sea_query::{Expr, ExprTrait as _, Query},
 };
+use uuid::Uuid;
 
 use super::{
     _entities::{attempts, bots, messages, runs},
@@ -285,11 +287,34 @@ pub(super) async fn newest_bots(
     db: &impl ConnectionTrait,
     run: RunId,
 ) -> Result<Vec<Bot>, StoreError> {
-    Ok(newest(&versions_of(db, run).await?))
+    let rows = newest_versions(&[run.as_uuid()]).all(db).await?;
+    let bots = rows.into_iter().map(|row| Ok(row.into_version()?.bot));
+    bots.collect()
+}
+
+/// The newest version of each bot of these runs, by run and index. A bot may have thousands: the others are not read.
+pub(super) fn newest_versions(runs: &[Uuid]) -> Select<bots::Entity> {
+    let bot = [bots::Column::RunId, bots::Column::BotIndex];
+    let newest = Query::select()
+        .columns(bot)
+        .expr(Expr::col(bots::Column::Version).max())
+        .from(bots::Entity)
+        .and_where(bots::Column::RunId.is_in(runs.iter().copied()))
+        .group_by_columns(bot)
+        .to_owned();
+    let version = Expr::tuple([
+        Expr::col(bots::Column::RunId),
+        Expr::col(bots::Column::BotIndex),
+        Expr::col(bots::Column::Version),
+    ]);
+    bots::Entity::find()
+        .filter(version.in_subquery(newest))
+        .order_by_asc(bots::Column::RunId)
+        .order_by_asc(bots::Column::BotIndex)
 }
 
 /// The last version of each bot, of versions ordered by bot, then by version.
-pub(super) fn newest(versions: &[BotVersion]) -> Vec<Bot> {
+fn newest(versions: &[BotVersion]) -> Vec<Bot> {
     let last_of_its_bot = |(at, version): &(usize, &BotVersion)| {
         versions
             .get(at + 1)

@@ -4,8 +4,18 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 
 use super::StoreError;
 
-/// A table that no other application is likely to have together with our migrations; every version of Parley has it.
-const OURS: &str = "runs";
+/// All tables of ours; the one that the others speak of is the last.
+pub const TABLES: [&str; 9] = [
+    "idempotency_keys",
+    "nodes",
+    "message_words",
+    "commands",
+    "events",
+    "attempts",
+    "messages",
+    "bots",
+    "runs",
+];
 
 /// Why the database's tables cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,33 +41,35 @@ pub enum SchemaError {
 /// # Errors
 /// What was found instead.
 pub async fn check_schema(db: &DatabaseConnection, known: &[String]) -> Result<(), SchemaError> {
-    if !has_table(db, "seaql_migrations").await? {
-        return match has_table(db, OURS).await? {
-            true => Err(SchemaError::Foreign(format!(
-                "it has a table {OURS:?} but no list of migrations"
-            ))),
-            false => Ok(()),
-        };
+    let tables = tables(db).await?;
+    let mut applied = Vec::new();
+    if tables.iter().any(|table| table == "seaql_migrations") {
+        let query = "SELECT version FROM seaql_migrations ORDER BY version";
+        applied = strings(db, query).await?;
     }
-    let query = "SELECT version FROM seaql_migrations ORDER BY version";
-    let applied: Vec<String> = strings(db, query).await?;
     let is_known = |name: &String| known.contains(name);
     let ours = applied.iter().any(is_known);
-    match applied.into_iter().find(|name| !is_known(name)) {
-        None => Ok(()),
-        Some(name) if ours => Err(SchemaError::Newer(name)),
-        Some(name) => Err(SchemaError::Foreign(format!("it has a migration {name}"))),
+    // A table that bears a name of ours, and that nothing says we have made.
+    let lookalike = tables.iter().find(|table| TABLES.contains(&table.as_str()));
+    match (applied.iter().find(|name| !is_known(name)), lookalike) {
+        (Some(name), _) if ours => Err(SchemaError::Newer(name.clone())),
+        (Some(name), _) => Err(SchemaError::Foreign(format!("it has a migration {name}"))),
+        (None, Some(table)) if !ours => Err(SchemaError::Foreign(format!(
+            "it has a table {table:?}, but none of Parley's migrations was applied"
+        ))),
+        (None, _) => Ok(()),
     }
 }
 
-async fn has_table(db: &DatabaseConnection, name: &str) -> Result<bool, StoreError> {
+/// The names of all tables and views, as the database tells names apart.
+async fn tables(db: &DatabaseConnection) -> Result<Vec<String>, StoreError> {
     let query = match db.get_database_backend() {
         DbBackend::Postgres => {
             "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()"
         }
-        _ => "SELECT name FROM sqlite_master WHERE type = 'table'",
+        _ => "SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view')",
     };
-    Ok(strings(db, query).await?.iter().any(|table| table == name))
+    strings(db, query).await
 }
 
 async fn strings(db: &DatabaseConnection, query: &str) -> Result<Vec<String>, StoreError> {

@@ -3,7 +3,7 @@
 
 use sea_orm::{
     ConnectionTrait, DbBackend, Statement,
-    sea_query::{Alias, Expr, ExprTrait as _, Query, SelectStatement},
+    sea_query::{Alias, Expr, ExprTrait as _},
 };
 
 use super::{
@@ -44,18 +44,15 @@ pub(super) async fn index(
     Ok(())
 }
 
-/// The runs in which that word occurs.
-pub(super) fn runs_with(backend: DbBackend, word: &str) -> SelectStatement {
-    let occurs = match backend {
-        // Letters and digits only: in quotes it is one word, whatever the word.
+/// That a row of the table says that the word occurs in its run.
+pub(super) fn occurs(backend: DbBackend, word: &str) -> Expr {
+    match backend {
+        // The word stands in the statement, so that PostgreSQL plans with how common this very word is, and not once for all words.
+        // Letters and digits only: it is one word in quotes, whatever it is.
         DbBackend::Postgres => {
-            Expr::cust_with_values("words @@ CAST($1 AS tsquery)", [format!("'{word}'")])
+            let word: String = word.chars().filter(|c| c.is_alphanumeric()).collect();
+            Expr::cust(format!("words @@ CAST('''{word}''' AS tsquery)"))
         }
         _ => Expr::col(Alias::new("word")).eq(word),
-    };
-    Query::select()
-        .column(Alias::new("run_id"))
-        .from(Alias::new(TABLE))
-        .and_where(occurs)
-        .to_owned()
+    }
 }

@@ -128,6 +128,18 @@ impl Runs {
         .await
     }
 
+    /// The answer that a request under that key had before, if there was one.
+    ///
+    /// # Errors
+    /// `KeyReused`; `Unavailable`.
+    pub async fn answered(
+        &self,
+        owner: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<String>, RunError> {
+        self.inner.answered(owner, key).await
+    }
+
     /// A run as it stands.
     ///
     /// # Errors

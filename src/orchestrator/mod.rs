@@ -51,4 +51,7 @@ pub struct Config {
 pub trait Doorbell: Send + Sync {
     /// Offers the run to a process that drives runs.
     async fn ring(&self, run: RunId);
+
+    /// Takes away what rings have left behind: a ring that was answered still names its run.
+    async fn tidy(&self);
 }

@@ -53,6 +53,8 @@ pub(super) struct Node {
     tenure: watch::Sender<Tenure>,
     /// Held by the one process that drives a SQLite file.
     lock: DrivingLock,
+    /// Whether the process takes runs to drive them; one that only serves takes one where the database is shared, to stop it.
+    driving: AtomicBool,
     /// After the database was away, owners get this long to renew before their runs are taken over.
     trouble: Mutex<Trouble>,
     /// Whether the last renewal failed.
@@ -77,9 +79,20 @@ impl Node {
             store,
             lifetime,
             lock,
+            driving: AtomicBool::new(false),
             trouble: Mutex::default(),
             unheard: AtomicBool::new(false),
         }
+    }
+
+    /// From now on the process takes runs to drive them.
+    pub(super) fn drive(&self) {
+        self.driving.store(true, Ordering::Release);
+    }
+
+    /// Whether the process takes runs to drive them.
+    pub(super) fn is_driving(&self) -> bool {
+        self.driving.load(Ordering::Acquire)
     }
 
     /// Whether the process may act for its runs now.
@@ -90,7 +103,8 @@ impl Node {
     /// Whether the database takes nothing from this process now.
     pub(super) fn is_failing(&self) -> bool {
         if self.shared {
-            self.unheard.load(Ordering::Acquire) || !self.is_good()
+            let tenure = *self.tenure.borrow();
+            self.unheard.load(Ordering::Acquire) || (tenure.term > 0 && !tenure.is_good())
         } else {
             self.tenure.borrow().until.is_some()
         }
@@ -141,7 +155,9 @@ impl Node {
             return None;
         }
         if !self.shared {
-            return self.lock.is_held().then_some(Takeover::Everybody);
+            // A process that only serves leaves the lock to one that drives.
+            let may = self.is_driving() && self.lock.is_held();
+            return may.then_some(Takeover::Everybody);
         }
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let quiet = trouble.failing

@@ -5,7 +5,7 @@ mod task;
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Config, driver::Tools, node::Node};
+use super::{Config, Doorbell, driver::Tools, node::Node};
 use crate::{
     conversation::RunId,
     event_log::EventLog,
@@ -66,6 +66,8 @@ struct Inner {
     turned_away: AtomicBool,
     /// Rung when a place becomes free that somebody may want.
     freed: Notify,
+    /// What is tidied with the house. The bell knows the supervisor, so the supervisor must not keep it alive.
+    doorbell: OnceLock<Weak<dyn Doorbell>>,
     /// One place for runs that are suspected of breaking their process down.
     suspects: Arc<Semaphore>,
     /// Places for claims: thousands at once, after another process is gone, would take all connections from those who renew and speak.
@@ -84,16 +86,17 @@ struct Handle {
 }
 
 impl Supervisor {
-    /// A supervisor that drives nothing yet.
+    /// A supervisor that drives nothing until [`Supervisor::drive`]. `heart` is the store by which the process says that it is alive.
     #[must_use]
     pub fn new(
         store: Store,
+        heart: Store,
         log: EventLog,
         registry: Registry,
         config: Arc<Config>,
         lock: DrivingLock,
     ) -> Self {
-        let node = Arc::new(Node::new(store.clone(), lock, config.node_lifetime));
+        let node = Arc::new(Node::new(heart, lock, config.node_lifetime));
         let inner = Inner {
             tools: Tools {
                 store,
@@ -109,6 +112,7 @@ impl Supervisor {
             live: Mutex::default(),
             turned_away: AtomicBool::new(false),
             freed: Notify::new(),
+            doorbell: OnceLock::new(),
             suspects: Arc::new(Semaphore::new(1)),
             claims: Semaphore::new(CLAIMS),
         };
@@ -117,9 +121,11 @@ impl Supervisor {
         }
     }
 
-    /// Starts to say that this process is alive, and to look for runs that want an owner: those that found no place when they
-    /// were offered, and those whose owner is gone.
-    pub fn start(&self) {
+    /// Starts to say that this process is alive, and, once it drives, to look for runs that want an owner: those that found no
+    /// place when they were offered, and those whose owner is gone.
+    pub fn start(&self, doorbell: &Arc<dyn Doorbell>) {
+        // Set by whoever starts first.
+        let _ = self.inner.doorbell.set(Arc::downgrade(doorbell));
         let this = self.clone();
         self.inner.tracker.spawn(async move {
             tokio::select! {
@@ -151,11 +157,27 @@ impl Supervisor {
         });
     }
 
-    /// Takes away what nobody needs any more: answers that are not given again, and with a limit the oldest runs that have ended.
+    /// From now on this process takes runs to drive them. One that only serves is never told so; others drive what it accepts.
+    pub fn drive(&self) {
+        self.inner.node.drive();
+        self.inner.freed.notify_one();
+    }
+
+    /// Whether this process takes runs to drive them.
+    #[must_use]
+    pub fn is_driving(&self) -> bool {
+        self.inner.node.is_driving()
+    }
+
+    /// Takes away what nobody needs any more: rings that were answered, answers that are not given again, and with a limit the
+    /// oldest runs that have ended.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn keep_house(&self) -> Result<(), StoreError> {
+        if let Some(doorbell) = self.inner.doorbell.get().and_then(Weak::upgrade) {
+            doorbell.tidy().await;
+        }
         let Tools { store, config, .. } = &self.inner.tools;
         store.forget_expired_answers().await?;
         if let Some(keep) = config.max_ended_runs {
@@ -205,7 +227,7 @@ impl Supervisor {
         let Some(takeover) = node.takeover() else {
             return Ok(());
         };
-        if free == 0 || self.inner.leave.is_cancelled() {
+        if free == 0 || !node.is_driving() || self.inner.leave.is_cancelled() {
             return Ok(());
         }
         let wanting = tools

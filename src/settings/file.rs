@@ -27,28 +27,39 @@ pub(super) struct File {
     pub(super) limits: Limits,
 }
 
-/// A number of at least 1 with a default.
+/// A number with a default and bounds.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "u64")]
-pub(super) struct Limit<const DEFAULT: u64>(pub(super) u64);
+pub(super) struct Limit<const DEFAULT: u64, const LEAST: u64 = 1, const MOST: u64 = { u64::MAX }>(
+    pub(super) u64,
+);
 
-impl<const DEFAULT: u64> Default for Limit<DEFAULT> {
+impl<const DEFAULT: u64, const LEAST: u64, const MOST: u64> Default
+    for Limit<DEFAULT, LEAST, MOST>
+{
     fn default() -> Self {
         Self(DEFAULT)
     }
 }
 
-impl<const DEFAULT: u64> TryFrom<u64> for Limit<DEFAULT> {
-    type Error = &'static str;
+impl<const DEFAULT: u64, const LEAST: u64, const MOST: u64> TryFrom<u64>
+    for Limit<DEFAULT, LEAST, MOST>
+{
+    type Error = String;
 
-    fn try_from(number: u64) -> Result<Self, &'static str> {
-        if number == 0 {
-            Err("must be at least 1")
+    fn try_from(number: u64) -> Result<Self, String> {
+        if number < LEAST {
+            Err(format!("must be at least {LEAST}"))
+        } else if number > MOST {
+            Err(format!("must be at most {MOST}"))
         } else {
             Ok(Self(number))
         }
     }
 }
+
+/// Milliseconds as PostgreSQL takes them: its integers have 32 bits.
+type PostgresMillis<const DEFAULT: u64> = Limit<DEFAULT, 1, 2_147_483_647>;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -157,7 +168,8 @@ pub(super) struct Breaker {
 pub(super) struct Orchestrator {
     pub(super) max_live_runs: Limit<10_000>,
     pub(super) stop_patience_ms: Limit<5_000>,
-    pub(super) node_lifetime_ms: Limit<10_000>,
+    /// Shorter, and a busy moment would be taken for a death.
+    pub(super) node_lifetime_ms: Limit<10_000, 500>,
     pub(super) drain_seconds: Limit<20>,
     pub(super) max_takeovers: Limit<5>,
 }
@@ -166,9 +178,9 @@ pub(super) struct Orchestrator {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Database {
-    pub(super) statement_timeout_ms: Limit<10_000>,
-    pub(super) lock_timeout_ms: Limit<2_000>,
-    pub(super) idle_in_transaction_timeout_ms: Limit<5_000>,
+    pub(super) statement_timeout_ms: PostgresMillis<10_000>,
+    pub(super) lock_timeout_ms: PostgresMillis<2_000>,
+    pub(super) idle_in_transaction_timeout_ms: PostgresMillis<5_000>,
     pub(super) synchronous_commit: Option<String>,
 }
 

@@ -6,7 +6,7 @@
 //!
 //! **May import:** nothing of ours. Only the composition root reads it and hands each room its own small struct.
 
-mod database_url;
+mod addresses;
 mod environment;
 mod file;
 mod providers;
@@ -14,7 +14,7 @@ mod read;
 
 use std::{fmt, time::Duration};
 
-pub use database_url::database_url;
+pub use addresses::{HIDDEN, check_redis_url, database_url, without_secrets};
 pub use environment::{Environment, InvalidLine};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -226,6 +226,8 @@ pub struct ServerOverrides {
     pub log_level: Option<String>,
     /// `DATABASE_URL`.
     pub database_url: Option<String>,
+    /// `REDIS_URL`: of a job queue in Redis.
+    pub redis_url: Option<String>,
 }
 
 /// A mistake in the settings, with its place.
@@ -290,11 +292,11 @@ impl Settings {
         }
     }
 
-    /// Whether a server may be started with them.
+    /// Whether a process may be started with them. `serves`: whether it answers requests.
     ///
     /// # Errors
     /// Why not, and what to set.
-    pub fn may_start(&self, production: bool) -> Result<(), SettingsErrors> {
+    pub fn may_start(&self, production: bool, serves: bool) -> Result<(), SettingsErrors> {
         let mut mistakes = Mistakes::default();
         if production && self.dev_mode {
             mistakes.add(
@@ -302,7 +304,7 @@ impl Settings {
                 "turns off login and limits, which production must never do: unset it",
             );
         }
-        if production && self.basic_auth.is_none() {
+        if production && serves && self.basic_auth.is_none() {
             let reason = "production needs a login: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (make the hash with \
                           `cargo loco task hash_password`)";
             mistakes.add("BASIC_AUTH_PW_HASH", reason);
@@ -314,6 +316,21 @@ impl Settings {
         }
     }
 }
+
+/// A port to listen on; `path` is where it stands.
+///
+/// # Errors
+/// When it is none.
+pub fn port(path: &str, number: i64) -> Result<u16, SettingsErrors> {
+    u16::try_from(number).map_err(|_| {
+        let mut mistakes = Mistakes::default();
+        mistakes.add(path, PORT);
+        SettingsErrors(mistakes.0)
+    })
+}
+
+/// What a port must be.
+const PORT: &str = "must be a port, 0 to 65535";
 
 #[cfg(test)]
 mod tests;

@@ -246,7 +246,7 @@ impl Reader<'_> {
     fn server(&mut self) -> ServerOverrides {
         let port = self.env.get("PORT").map(str::parse::<u16>);
         if matches!(port, Some(Err(_))) {
-            self.mistakes.add("PORT", "must be a port, 0 to 65535");
+            self.mistakes.add("PORT", super::PORT);
         }
         let log_level = self.env.get("LOG_LEVEL").map(str::to_ascii_lowercase);
         if log_level.as_deref().is_some_and(|level| {
@@ -263,6 +263,7 @@ impl Reader<'_> {
             binding: text("BINDING"),
             host: text("HOST"),
             database_url: text("DATABASE_URL"),
+            redis_url: text("REDIS_URL"),
             log_level,
         }
     }

@@ -164,14 +164,18 @@ fn a_hash_that_is_none_stops_the_boot_and_is_not_shown() {
 fn production_wants_a_login_and_no_dev_mode() {
     let login = [("BASIC_AUTH_USER", "a"), ("BASIC_AUTH_PW_HASH", HASH)];
     let with = Settings::load(None, &Environment::from_pairs(login), &KINDS, false).unwrap();
-    assert!(with.may_start(true).is_ok());
+    assert!(with.may_start(true, true).is_ok());
     let without = Settings::load(None, &Environment::default(), &KINDS, false).unwrap();
-    assert!(without.may_start(true).is_err() && without.may_start(false).is_ok());
+    assert!(without.may_start(true, true).is_err() && without.may_start(false, true).is_ok());
+    assert!(
+        without.may_start(true, false).is_ok(),
+        "nobody can log in to a process that only works"
+    );
     let dev = Settings {
         dev_mode: true,
         ..with
     };
-    assert!(dev.may_start(true).is_err() && dev.may_start(false).is_ok());
+    assert!(dev.may_start(true, true).is_err() && dev.may_start(false, true).is_ok());
 }
 
 #[test]
@@ -255,4 +259,49 @@ fn compatible_servers_have_names_of_their_own() {
         let paths = load(&json!({"providers": wrong}), &Environment::default()).unwrap_err();
         assert_eq!(paths[0], path);
     }
+}
+
+#[test]
+fn numbers_have_bounds() {
+    let numbers = |lifetime: u64, timeout: u64| {
+        json!({
+            "orchestrator": {"node_lifetime_ms": lifetime},
+            "database": {
+                "statement_timeout_ms": timeout,
+                "lock_timeout_ms": timeout,
+                "idle_in_transaction_timeout_ms": timeout,
+            },
+        })
+    };
+    let most = u64::from(i32::MAX.unsigned_abs());
+    assert!(load(&numbers(500, most), &Environment::default()).is_ok());
+    let mut paths = load(&numbers(499, most + 1), &Environment::default()).unwrap_err();
+    paths.sort();
+    assert_eq!(
+        paths,
+        [
+            "settings.database.idle_in_transaction_timeout_ms",
+            "settings.database.lock_timeout_ms",
+            "settings.database.statement_timeout_ms",
+            "settings.orchestrator.node_lifetime_ms",
+        ]
+    );
+    for number in [0, 5_150, 65_535] {
+        assert_eq!(port("--port", number).ok().map(i64::from), Some(number));
+    }
+    let error = port("--port", 70_000).unwrap_err();
+    assert!(
+        error.to_string().contains("--port: must be a port"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_address_of_redis_that_is_empty_is_none() {
+    let redis = |value| {
+        let env = Environment::from_pairs([("REDIS_URL", value)]);
+        load(&json!({}), &env).unwrap().server.redis_url
+    };
+    assert_eq!(redis(" "), None);
+    assert_eq!(redis("redis://h").as_deref(), Some("redis://h"));
 }

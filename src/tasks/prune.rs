@@ -2,19 +2,31 @@
 
 use std::{
     io::Write as _,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 use loco_rs::prelude::*;
 
-use crate::{app::stored, conversation::Timestamp};
+use crate::{
+    app::stored,
+    conversation::Timestamp,
+    models::{Store, StoreError},
+    workers::queue::open_and_tidy,
+};
 
 /// The task.
 pub struct Prune;
 
-/// How many runs are removed at once: a transaction that is short for those who write meanwhile.
-const BATCH: u64 = 100;
+/// The most runs that are removed at once, and how long that may take: writers wait meanwhile.
+const LARGEST: u64 = 50;
+const SLOW: Duration = Duration::from_millis(100);
+
+/// The least pause between two batches: other processes write then.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often in a row a batch that failed is tried again. Each time the wait is twice as long, 20 s in the end.
+const TRIES: u32 = 10;
 
 #[async_trait]
 impl Task for Prune {
@@ -42,21 +54,59 @@ impl Task for Prune {
             ProgressStyle::with_template("{bar:40} {pos}/{len} runs, {eta} left")
                 .map_err(Error::wrap)?,
         );
-        let mut removed = 0;
-        loop {
-            let batch = store.prune(before, BATCH).await.map_err(Error::wrap)?;
-            if batch == 0 {
-                break;
-            }
-            removed += batch;
-            bar.inc(batch);
-            // Whoever writes meanwhile has a turn, too.
-            tokio::task::yield_now().await;
-        }
+        let (removed, ended) = remove(&store, before, &bar).await;
         bar.finish_and_clear();
+        if let Err(error) = ended {
+            return Err(Error::string(&format!(
+                "removed {removed} run(s) that ended before {before}, then {error}: {}",
+                error.cause()
+            )));
+        }
         store.forget_expired_answers().await.map_err(Error::wrap)?;
         writeln!(out, "removed {removed} run(s) that ended before {before}")?;
-        Ok(())
+        // Jobs that are done name runs, too.
+        open_and_tidy(ctx).await
+    }
+}
+
+/// Removes runs batch by batch, so many at once that nobody waits for long: how many, and whether those were all.
+async fn remove(
+    store: &Store,
+    before: Timestamp,
+    bar: &ProgressBar,
+) -> (u64, std::result::Result<(), StoreError>) {
+    let (mut removed, mut size, mut failures) = (0, LARGEST, 0);
+    loop {
+        let started = Instant::now();
+        let batch = store.prune(before, size).await;
+        let took = started.elapsed();
+        match batch {
+            Ok(None) => return (removed, Ok(())),
+            Ok(Some(count)) => {
+                removed += count;
+                bar.inc(count);
+                failures = 0;
+                size = next_size(size, took);
+            }
+            Err(error) if error.passes() && failures < TRIES => {
+                failures += 1;
+                size = (size / 2).max(1);
+                tracing::warn!(%error, cause = error.cause(), "a batch failed; trying again");
+            }
+            Err(error) => return (removed, Err(error)),
+        }
+        // As long as it was kept from others, the database is theirs.
+        tokio::time::sleep(took.max(PAUSE * 2_u32.pow(failures))).await;
+    }
+}
+
+fn next_size(size: u64, took: Duration) -> u64 {
+    if took > SLOW {
+        (size / 2).max(1)
+    } else if took < SLOW / 2 {
+        (size * 2).min(LARGEST)
+    } else {
+        size
     }
 }
 
@@ -95,4 +145,19 @@ fn before(age: Duration) -> Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let then = now.unwrap_or_default().saturating_sub(age);
     Timestamp::from_millis(i64::try_from(then.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_halved_when_it_was_slow_and_doubled_when_it_was_quick() {
+        let millis = Duration::from_millis;
+        assert_eq!(next_size(50, millis(101)), 25);
+        assert_eq!(next_size(1, millis(9_000)), 1);
+        assert_eq!(next_size(25, millis(70)), 25);
+        assert_eq!(next_size(25, millis(10)), 50);
+        assert_eq!(next_size(50, millis(10)), 50);
+    }
 }

@@ -85,7 +85,19 @@ pub fn next_page(this: &Uri, cursor: &str) -> Option<HeaderValue> {
     let cursor = format!("cursor={cursor}");
     query.push(&cursor);
     let link = format!("<{}?{}>; rel=\"next\"", this.path(), query.join("&"));
-    HeaderValue::from_str(&link).ok()
+    HeaderValue::from_str(&ascii(&link)).ok()
+}
+
+/// What was sent as it is read, without percent-encoding, has no place in a header.
+fn ascii(text: &str) -> String {
+    let mut ascii = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            0..0x80 => ascii.push(char::from(byte)),
+            0x80.. => ascii.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    ascii
 }
 
 /// A run that was just accepted: where to watch it and where to get it whole.

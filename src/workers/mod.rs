@@ -7,4 +7,5 @@
 //!
 //! **May import:** orchestrator (and the vocabulary of its ids).
 
+pub mod queue;
 pub mod run;

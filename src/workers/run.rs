@@ -1,12 +1,18 @@
 //! The worker that starts runs.
 
+use std::time::Duration;
+
 use loco_rs::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::queue::tidy;
 use crate::{
     conversation::RunId,
     orchestrator::{Doorbell, Supervisor},
 };
+
+/// How long a caller waits for the queue: the next look at the database comes about as soon.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Offers a run to this process's supervisor.
 pub struct RunWorker {
@@ -61,8 +67,18 @@ impl RunDoorbell {
 #[async_trait]
 impl Doorbell for RunDoorbell {
     async fn ring(&self, run_id: RunId) {
-        if let Err(error) = RunWorker::perform_later(&self.ctx, RunWorkerArgs { run_id }).await {
-            tracing::warn!(run.id = %run_id, %error, "the bell was not heard; the run waits for the next look");
+        let job = RunWorker::perform_later(&self.ctx, RunWorkerArgs { run_id });
+        let lost = match tokio::time::timeout(PATIENCE, job).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the queue does not answer".to_owned(),
+        };
+        tracing::warn!(run.id = %run_id, error = lost, "the bell was not heard; the run waits for the next look");
+    }
+
+    async fn tidy(&self) {
+        if let Err(error) = tidy(&self.ctx).await {
+            tracing::warn!(%error, "cannot take jobs that are done out of the queue");
         }
     }
 }

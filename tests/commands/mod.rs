@@ -1,5 +1,9 @@
 //! The program on the command line: what it says of a database that it cannot use, and the tasks that work on one.
 
+mod configuration;
+mod prune;
+mod schema;
+
 use std::{
     fs,
     os::unix::{
@@ -119,62 +123,6 @@ fn a_file_without_rights_stops_the_boot_and_says_so() {
     refused(
         &command.output().unwrap(),
         &["unable to open", "read and write"],
-    );
-}
-
-#[tokio::test]
-async fn a_schema_that_is_newer_or_not_ours_is_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let open = async |name: &str, statements: &[&str]| {
-        let address = sqlite(&folder.path().join(name));
-        let db = sea_orm::Database::connect(&address).await.unwrap();
-        for statement in statements {
-            db.execute_unprepared(statement).await.unwrap();
-        }
-        db.close().await.unwrap();
-        address
-    };
-    let address = open("newer", &[]).await;
-    let migrated = program(folder.path(), &address)
-        .args(["db", "migrate"])
-        .output()
-        .unwrap();
-    assert!(migrated.status.success(), "{}", text(&migrated.stderr));
-    let future = "INSERT INTO seaql_migrations VALUES ('m20990101_000001_future', 0)";
-    let address = open("newer", &[future]).await;
-    for arguments in [
-        &["start"][..],
-        &["db", "down", "1"],
-        &["task", "prune", "older_than:1d"],
-    ] {
-        let output = program(folder.path(), &address)
-            .args(arguments)
-            .output()
-            .unwrap();
-        refused(&output, &["newer version", "m20990101_000001_future"]);
-    }
-    let foreign = open("foreign", &["CREATE TABLE runs (id INTEGER)"]).await;
-    refused(
-        &program(folder.path(), &foreign)
-            .arg("start")
-            .output()
-            .unwrap(),
-        &["another application", "runs"],
-    );
-    let other = open(
-        "other",
-        &[
-            "CREATE TABLE seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)",
-            "INSERT INTO seaql_migrations VALUES ('m20200101_000001_shop', 0)",
-        ],
-    )
-    .await;
-    refused(
-        &program(folder.path(), &other)
-            .arg("start")
-            .output()
-            .unwrap(),
-        &["another application", "m20200101_000001_shop"],
     );
 }
 

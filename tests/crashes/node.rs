@@ -10,22 +10,19 @@ use std::{
 use crate::support::{client, within};
 
 /// A place for a server: its port, its configuration, and the process while there is one.
-pub(super) struct Node {
-    pub(super) base: String,
+pub(crate) struct Node {
+    pub(crate) base: String,
     port: u16,
     folder: PathBuf,
     process: Option<Child>,
+    /// What follows `start` on its command line.
+    arguments: &'static [&'static str],
 }
 
 impl Node {
     /// A node on that database whose providers are at `simulator`. Not started yet.
-    pub(super) fn new(folder: &Path, database: &str, simulator: &str, settings: &str) -> Self {
-        // Free now; whoever else wants a port of this range gets another.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+    pub(crate) fn new(folder: &Path, database: &str, simulator: &str, settings: &str) -> Self {
+        let port = free_port();
         let folder = folder.join(format!("node-{port}"));
         fs::create_dir_all(&folder).unwrap();
         let yaml = format!(
@@ -56,11 +53,18 @@ settings:
             port,
             folder,
             process: None,
+            arguments: &[],
         }
     }
 
+    /// The same, started with these arguments.
+    pub(crate) fn with(mut self, arguments: &'static [&'static str]) -> Self {
+        self.arguments = arguments;
+        self
+    }
+
     /// Changes a word of its configuration for the next start.
-    pub(super) fn reconfigure(&self, from: &str, to: &str) {
+    pub(crate) fn reconfigure(&self, from: &str, to: &str) {
         let path = self.folder.join("test.yaml");
         let yaml = fs::read_to_string(&path).unwrap();
         assert!(yaml.contains(from), "{yaml}");
@@ -68,24 +72,8 @@ settings:
     }
 
     /// Starts the program and waits until it answers.
-    pub(super) async fn start(&mut self) {
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.join("log"))
-            .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_parley-cli"))
-            .arg("start")
-            .env_clear()
-            .env("LOCO_ENV", "test")
-            .env("LOCO_CONFIG_FOLDER", &self.folder)
-            .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.process = Some(child);
+    pub(crate) async fn start(&mut self) {
+        self.start_without_server();
         let client = client();
         let answers = async {
             while client
@@ -108,15 +96,43 @@ settings:
         within("the node to answer", answers).await;
     }
 
+    /// Starts the program where it answers nothing.
+    pub(crate) fn start_without_server(&mut self) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("log"))
+            .unwrap();
+        let mut command = self.command(&["start"]);
+        command
+            .args(self.arguments)
+            .stdout(Stdio::null())
+            .stderr(log);
+        self.process = Some(command.spawn().unwrap());
+    }
+
+    /// The program with its configuration, for another command.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parley-cli"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("LOCO_ENV", "test")
+            .env("LOCO_CONFIG_FOLDER", &self.folder)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null());
+        command
+    }
+
     /// `kill -9`.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
     }
 
     /// Sends a signal by name.
-    pub(super) fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.as_ref().unwrap().id().to_string();
         let status = Command::new("kill")
             .args([&format!("-{name}"), &pid])
@@ -125,16 +141,46 @@ settings:
         assert!(status.success());
     }
 
-    /// Waits until the process has ended by itself, and says how.
-    pub(super) async fn ended(&mut self) -> std::process::ExitStatus {
-        let mut process = self.process.take().unwrap();
-        let wait = tokio::task::spawn_blocking(move || process.wait().unwrap());
-        within("the node to end", wait).await.unwrap()
+    /// Waits until the process has ended by itself, and says how. One that does not is killed with the node.
+    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
+        let process = self.process.as_mut().unwrap();
+        let status = within("the node to end", async {
+            loop {
+                if let Some(status) = process.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        self.process = None;
+        status
+    }
+
+    /// Waits until it has logged that.
+    pub(crate) async fn says(&self, words: &str) {
+        within(words, async {
+            while !self.log().contains(words) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
     }
 
     /// What it has logged so far.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+/// A port that is free now. Below those that the system gives to whoever asks for any: a server that starts later would find
+/// such a one taken.
+fn free_port() -> u16 {
+    loop {
+        let port = rand::random_range(15_000..30_000);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

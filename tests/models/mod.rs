@@ -1,8 +1,10 @@
 //! The database: it keeps what it was given, and its schema goes up and down.
 
 mod change;
+mod migrations;
 mod model;
 mod ownership;
+mod plans;
 
 use std::time::Duration;
 

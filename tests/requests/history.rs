@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use parley::{conversation::Timestamp, models::Store, simulator::Script};
-use sea_orm::{ConnectionTrait as _, Statement};
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, TestApp, within};
@@ -186,6 +186,77 @@ async fn filters_and_words_find_the_same_in_every_database() {
     app.close().await;
 }
 
+/// Rows that no version of Parley writes: each run with such rows is left out, and the log says so.
+#[tokio::test]
+async fn a_run_that_cannot_be_read_hides_no_other() {
+    let app = TestApp::spawn(Script::text("Fine.")).await;
+    let mut all = Vec::new();
+    for number in 0..9 {
+        all.push(ended(&app, &format!("Topic {number}"), ["a", "b"]).await);
+    }
+    let of = |number: u32| format!("(SELECT id FROM runs WHERE topic = 'Topic {number}')");
+    let mut spoiling = vec![
+        // The newest ones: a page of one has none to begin with.
+        format!("DELETE FROM bots WHERE run_id IN {}", of(8)),
+        format!("DELETE FROM bots WHERE run_id IN {}", of(7)),
+        format!(
+            "DELETE FROM bots WHERE bot_index = 0 AND run_id IN {}",
+            of(6)
+        ),
+        format!(
+            "UPDATE bots SET params = 'no JSON' WHERE run_id IN {}",
+            of(4)
+        ),
+        "UPDATE runs SET usage = 'no JSON' WHERE topic = 'Topic 2'".to_owned(),
+    ];
+    if app.ctx.db.get_database_backend() == DbBackend::Sqlite {
+        spoiling.push("UPDATE runs SET topic = x'ff' WHERE topic = 'Topic 0'".to_owned());
+    } else {
+        spoiling.push("UPDATE runs SET last_seq = -1 WHERE topic = 'Topic 0'".to_owned());
+    }
+    for sql in &spoiling {
+        app.ctx.db.execute_unprepared(sql).await.unwrap();
+    }
+    let whole = [5, 3, 1].map(|number: usize| all[number].clone());
+    for query in ["", "&q=topic", "&provider=openai", "&status=completed"] {
+        for limit in 1..=10 {
+            let mut seen = Vec::new();
+            let mut path = Some(format!("/api/run?limit={limit}{query}"));
+            while let Some(this) = path {
+                let answer = within("a page", app.get(&this)).await;
+                assert_eq!(answer.status, 200, "{}", answer.text);
+                seen.extend(ids(&answer.json()));
+                path = next(&answer);
+            }
+            assert_eq!(seen, whole, "limit {limit}{query}");
+        }
+    }
+    app.close().await;
+}
+
+/// A bot that was changed thousands of times is shown as it is; what it was is read by nobody but the export.
+#[tokio::test]
+async fn only_the_newest_version_of_a_bot_is_read() {
+    let app = TestApp::spawn(Script::text("Fine.")).await;
+    let id = ended(&app, "Tea", ["a", "b"]).await;
+    for sql in [
+        "INSERT INTO bots (run_id, bot_index, version, name, provider, model, params) \
+         SELECT run_id, bot_index, 10, name, provider, 'newest', params FROM bots WHERE bot_index = 1",
+        "INSERT INTO bots (run_id, bot_index, version, name, provider, model, params) \
+         SELECT run_id, bot_index, 9, name, provider, 'newer', params FROM bots WHERE version = 10",
+        "UPDATE bots SET params = 'no JSON' WHERE version < 10 AND bot_index = 1",
+    ] {
+        app.ctx.db.execute_unprepared(sql).await.unwrap();
+    }
+    let run = app.run(&id).await;
+    let models = |run: &Value| [0, 1].map(|bot| run["bots"][bot]["model"].clone());
+    assert_eq!(models(&run), [json!("a"), json!("newest")]);
+    assert_eq!(app.get("/api/run").await.json()["runs"][0], run);
+    // Found by what it was, too.
+    assert_eq!(list(&app, "model=newer").await, [id]);
+    app.close().await;
+}
+
 #[tokio::test]
 async fn a_query_that_is_wrong_says_where() {
     let app = TestApp::spawn(Script::text("Fine.")).await;
@@ -326,12 +397,12 @@ async fn old_runs_are_pruned_and_the_newest_are_kept() {
     }
     let store = Store::new(app.ctx.db.clone(), std::time::Duration::from_secs(5));
     let long_ago = Timestamp::from_millis(1_000);
-    assert_eq!(store.prune(long_ago, 100).await.unwrap(), 0);
+    assert_eq!(store.prune(long_ago, 100).await.unwrap(), None);
     let aged = "UPDATE runs SET finished_at = 0 WHERE topic IN ('Topic 1', 'Topic 4')";
     app.ctx.db.execute_unprepared(aged).await.unwrap();
     assert_eq!(store.count_ended(long_ago).await.unwrap(), 2);
-    assert_eq!(store.prune(long_ago, 1).await.unwrap(), 1);
-    assert_eq!(store.prune(long_ago, 100).await.unwrap(), 1);
+    assert_eq!(store.prune(long_ago, 1).await.unwrap(), Some(1));
+    assert_eq!(store.prune(long_ago, 100).await.unwrap(), Some(1));
     let left: HashSet<String> = list(&app, "").await.into_iter().collect();
     assert!(!left.contains(&all[1]) && !left.contains(&all[4]) && left.len() == 6);
     // In memory nobody prunes by hand: the oldest go by themselves.

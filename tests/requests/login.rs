@@ -184,6 +184,71 @@ async fn ten_runs_a_minute_and_client() {
     app.close().await;
 }
 
+/// A client that did not hear the answer may ask again: that makes nothing.
+#[tokio::test]
+async fn a_request_that_comes_again_under_its_key_is_not_counted() {
+    let app = guarded(json!({"rate_limit": {"run_creations_per_minute": 2}})).await;
+    let login = right();
+    let keyed =
+        async |key| start(&app, &[("authorization", &login), ("idempotency-key", key)]).await;
+    let left = |answer: &Answer, left: &str| {
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let fields = answer.header("ratelimit");
+        assert!(
+            fields.starts_with(&format!("\"run-creations\";r={left};")),
+            "{fields}"
+        );
+    };
+    let first = keyed("first").await;
+    left(&first, "1");
+    for _ in 0..5 {
+        let again = keyed("first").await;
+        assert_eq!((again.status, &again.text), (201, &first.text));
+        assert_eq!(again.header("location"), first.header("location"));
+        assert_eq!(again.header("ratelimit"), "");
+    }
+    left(&keyed("second").await, "0");
+    // What is new is refused, with a key and without; what was answered is answered again.
+    let refused = [
+        keyed("third").await,
+        start(&app, &[("authorization", &login)]).await,
+    ];
+    for refused in &refused {
+        assert_eq!(
+            (refused.status, refused.problem().as_str()),
+            (429, "rate-limited")
+        );
+        assert!(
+            refused
+                .header("ratelimit")
+                .starts_with("\"run-creations\";r=0;")
+        );
+        assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+    }
+    assert_eq!(keyed("first").await.text, first.text);
+    // A key that cannot be used is no repeat.
+    assert_eq!(keyed("a b").await.problem(), "rate-limited");
+    let history = app
+        .request("GET", "/api/run")
+        .header("authorization", &login);
+    assert_eq!(
+        app.send(history).await.json()["runs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    read_to_its_end(&app, &login, &first).await;
+    app.close().await;
+}
+
+/// Reads the run of that answer.
+async fn read_to_its_end(app: &TestApp, login: &str, started: &Answer) {
+    let stream = started.json()["stream_url"].as_str().unwrap().to_owned();
+    let stream = app.request("GET", &stream).header("authorization", login);
+    assert!(app.send(stream).await.text.contains("run.completed"));
+}
+
 #[tokio::test]
 async fn in_dev_mode_there_is_no_login_and_no_limit() {
     let app = TestApp::spawn(Script::text("Hello.")).await;

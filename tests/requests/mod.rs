@@ -5,3 +5,4 @@ mod bad_input;
 mod history;
 mod idempotency;
 mod login;
+mod raw;

@@ -3,6 +3,7 @@
 mod books;
 mod endings;
 mod node;
+mod restarts;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +15,7 @@ use self::{
     books::{Books, Watched, check, count, watch},
     node::Node,
 };
-use crate::support::{Database, client, talk, within};
+use crate::support::{Database, client, number, talk, within};
 
 /// Turns are short next to the time between two kills, so that each run gets on; how often one may lose its owner is no matter here.
 const SETTINGS: &str = "{ node_lifetime_ms: 1000, max_takeovers: 100000, drain_seconds: 10 }";
@@ -28,11 +29,6 @@ fn seed() -> u64 {
     let seed = number("PARLEY_TEST_SEED").unwrap_or_else(rand::random);
     println!("PARLEY_TEST_SEED={seed}");
     seed
-}
-
-/// How long to try is for whoever runs the test to say.
-fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok()?.parse().ok()
 }
 
 async fn simulator(pace: f64) -> Simulator {
@@ -50,14 +46,18 @@ fn file(folder: &tempfile::TempDir) -> String {
 
 /// Starts a run on some node that is up, however often that has to be tried.
 async fn start_run(bases: &[String], turns: u32) -> String {
+    start_order(bases, &talk(turns)).await
+}
+
+async fn start_order(bases: &[String], order: &serde_json::Value) -> String {
     let client = client();
     let started = async {
         for base in bases.iter().cycle() {
-            let order = client
+            let request = client
                 .post(format!("{base}/api/run"))
                 .header("content-type", "application/json")
-                .body(talk(turns).to_string());
-            if let Ok(answer) = order.send().await
+                .body(order.to_string());
+            if let Ok(answer) = request.send().await
                 && answer.status() == 201
                 && let Ok(body) = answer.text().await
             {
@@ -149,43 +149,14 @@ async fn a_file_database_outlives_its_process() {
     kill_over_and_over(vec![node], &database, simulator).await;
 }
 
-/// The next process goes on at once, and neither a reader nor a run notices more than a pause.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restart_cuts_no_turn_that_ends_in_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let simulator = simulator(0.2).await;
-    let base = format!("http://{}", simulator.address());
-    let mut node = Node::new(folder.path(), &file(&folder), &base, SETTINGS);
-    node.start().await;
-    let bases: Arc<[String]> = Arc::new([node.base.clone()]);
-    let mut watched = Vec::new();
-    for seed in 0..20 {
-        watched.push(watch(start_run(&bases, 5).await, Arc::clone(&bases), seed));
-    }
-    within(
-        "all to speak",
-        simulator.wait_for(|activity| activity.open >= 20),
-    )
-    .await;
-    for _ in 0..2 {
-        node.signal("TERM");
-        let status = node.ended().await;
-        assert!(status.success(), "{status}\n{}", node.log());
-        node.start().await;
-    }
-    let books = check(watched, &bases[0], &simulator).await;
-    assert_eq!(books.restarts, 0, "a turn was cut\n{}", node.log());
-    simulator.stop().await;
-}
-
 /// A node on a file with one run of two turns, whose first answer never begins.
-async fn silent() -> (tempfile::TempDir, Simulator, Node, String) {
+async fn silent(settings: &str) -> (tempfile::TempDir, Simulator, Node, String) {
     let folder = tempfile::tempdir().unwrap();
     let simulator = simulator(0.2).await;
     simulator.enqueue(Script::silent());
     let base = format!("http://{}", simulator.address());
-    let settings = "{ drain_seconds: 1 }";
     let mut node = Node::new(folder.path(), &file(&folder), &base, settings);
+    node.reconfigure("level: warn", "level: info");
     node.start().await;
     let id = start_run(std::slice::from_ref(&node.base), 2).await;
     within(
@@ -199,7 +170,7 @@ async fn silent() -> (tempfile::TempDir, Simulator, Node, String) {
 /// What does not end in time is cut, said so, and spoken again by the next process.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_that_takes_too_long_is_cut_and_spoken_again() {
-    let (_folder, simulator, mut node, id) = silent().await;
+    let (_folder, simulator, mut node, id) = silent("{ drain_seconds: 1 }").await;
     let bases: Arc<[String]> = Arc::new([node.base.clone()]);
     let watched = vec![watch(id, Arc::clone(&bases), 0)];
     node.signal("TERM");
@@ -210,14 +181,23 @@ async fn a_turn_that_takes_too_long_is_cut_and_spoken_again() {
     simulator.stop().await;
 }
 
+/// The first signal gives the silent turn 20 s; the second does not wait for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_at_once_and_loses_nothing() {
-    let (_folder, simulator, mut node, id) = silent().await;
+    let (_folder, simulator, mut node, id) = silent("{ drain_seconds: 20 }").await;
     let bases: Arc<[String]> = Arc::new([node.base.clone()]);
     let watched = vec![watch(id, Arc::clone(&bases), 0)];
     node.signal("TERM");
+    within("the node to drain", async {
+        while !node.log().contains("shutting down") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     node.signal("INT");
-    node.ended().await;
+    let ended = tokio::time::timeout(Duration::from_secs(2), node.ended());
+    let status = ended.await.expect("the node went on");
+    assert_eq!(status.code(), Some(1), "{}", node.log());
     node.start().await;
     assert_eq!(check(watched, &bases[0], &simulator).await.restarts, 1);
     simulator.stop().await;

@@ -32,9 +32,15 @@ pub(crate) fn client() -> reqwest::Client {
         .unwrap()
 }
 
-/// Bounds a wait.
+/// How long or how often to try is for whoever runs the test to say.
+pub(crate) fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Bounds a wait; an outage that is longer by hand is waited for.
 pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, wait).await {
+    let outage = Duration::from_secs(number("PARLEY_TEST_OUTAGE").unwrap_or(0));
+    match tokio::time::timeout(PATIENCE + outage, wait).await {
         Ok(value) => value,
         Err(_) => panic!("waited too long: {what}"),
     }

@@ -6,7 +6,7 @@ mod fold;
 mod proxy;
 mod sse;
 
-pub(crate) use app::{Answer, TestApp, client, talk, within};
+pub(crate) use app::{Answer, TestApp, client, number, talk, within};
 pub(crate) use database::{Database, pool};
 pub(crate) use fold::Fold;
 pub(crate) use proxy::{Proxy, When};

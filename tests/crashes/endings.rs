@@ -1,11 +1,18 @@
 //! Runs that cannot go on after a restart say so.
 
+use std::sync::Arc;
+
 use parley::simulator::{Script, Simulator};
 use sea_orm::ConnectionTrait as _;
 use serde_json::Value;
 
-use super::{file, node::Node, start_run};
-use crate::support::{SseDecoder, client, within};
+use super::{
+    books::{reckon, watch},
+    file,
+    node::Node,
+    start_order, start_run,
+};
+use crate::support::{SseDecoder, client, talk, within};
 
 /// A node on a file whose provider never begins to answer.
 async fn silent(settings: &str) -> (tempfile::TempDir, Simulator, Node) {
@@ -63,6 +70,57 @@ async fn a_run_that_breaks_its_process_down_again_and_again_is_failed() {
     );
     assert_eq!(last["error"]["code"], "crashed_repeatedly", "{last}");
     assert_eq!(simulator.requests().len(), 3);
+    simulator.stop().await;
+}
+
+/// The process dies whenever one run asks its provider. Those beside it lose their turns with it, and complete all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_breaks_its_process_down_does_not_drag_down_those_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let simulator = super::simulator(0.5).await;
+    let base = format!("http://{}", simulator.address());
+    let mut node = Node::new(folder.path(), &file(&folder), &base, "{}");
+    node.start().await;
+    for _ in 0..9 {
+        simulator.enqueue_for("poison", Script::silent());
+    }
+    let bases: Arc<[String]> = Arc::new([node.base.clone()]);
+    let mut watched = Vec::new();
+    let mut bad = String::new();
+    for seed in 0..5 {
+        if seed == 2 {
+            let mut order = talk(2);
+            order["bots"][0]["model"] = "poison".into();
+            bad = start_order(&bases, &order).await;
+        } else {
+            watched.push(watch(start_run(&bases, 2).await, Arc::clone(&bases), seed));
+        }
+    }
+    let poisoned = || {
+        let requests = simulator.requests();
+        let poisoned = requests
+            .iter()
+            .filter(|request| request.body["model"] == "poison");
+        poisoned.count()
+    };
+    for crash in 0..5 {
+        within(
+            "the bad run to be tried",
+            simulator.wait_for(|_| poisoned() > crash),
+        )
+        .await;
+        node.kill();
+        node.start().await;
+    }
+    let (names, last) = ending(&node, &bad).await;
+    assert_eq!(last["error"]["code"], "crashed_repeatedly", "{last}");
+    assert_eq!(names.last().map(String::as_str), Some("run.failed"));
+    // All others have completed: the books accept nothing else.
+    let books = reckon(watched, &node.base).await;
+    assert_eq!(poisoned(), 5);
+    let asked = simulator.requests().len() - poisoned();
+    assert!(asked <= books.turns + books.restarts, "{asked} requests");
+    assert!(books.restarts >= 4, "those beside it lost nothing");
     simulator.stop().await;
 }
 

@@ -2,6 +2,7 @@
 
 mod books;
 mod endings;
+mod keys;
 mod node;
 mod restarts;
 

@@ -1,12 +1,14 @@
 //! What the tests stand on: the real application on a port of its own, and clients that speak to it over real sockets.
 
 mod app;
+mod cluster;
 mod database;
 mod fold;
 mod proxy;
 mod sse;
 
 pub(crate) use app::{Answer, TestApp, client, number, talk, within};
+pub(crate) use cluster::Cluster;
 pub(crate) use database::{Database, pool};
 pub(crate) use fold::Fold;
 pub(crate) use proxy::{Proxy, When};

@@ -13,7 +13,7 @@ async fn talk(fixture: &Fixture) {
     let app = &fixture.app;
     let id = start(app, 2).await;
     let path = format!("/api/run/{id}/bot/1");
-    let change = json!({"system_prompt": "Be brief."});
+    let change = json!({"system_prompt": "Be bold."});
     insist_unless_over(fixture, &path, &change).await;
     let export = read_and_compare(app, &id).await;
     assert_eq!(export["status"], "completed", "{export}");
@@ -38,25 +38,29 @@ async fn insist_unless_over(fixture: &Fixture, path: &str, change: &serde_json::
 
 async fn check(fixture: &Fixture, runs: i64) {
     assert_eq!(fixture.count("SELECT count(*) FROM runs").await, runs);
+    let asked = fixture.app.simulator.requests().len();
+    check_rows(async |query| fixture.count(query).await, asked).await;
+}
+
+/// Nothing was spoken twice, nothing has gaps, nothing was forgotten, whatever happened; `asked`: the provider requests so far.
+pub(super) async fn check_rows(count: impl AsyncFn(&str) -> i64, asked: usize) {
     let doubled = "SELECT count(*) FROM (SELECT 1 FROM attempts WHERE outcome = 'completed' GROUP BY run_id, turn HAVING count(*) > 1) x";
     assert_eq!(
-        fixture.count(doubled).await,
+        count(doubled).await,
         0,
         "a finished turn was generated again"
     );
-    let spoken = fixture
-        .count("SELECT count(*) FROM events WHERE name IN ('turn.started', 'turn.restarted')")
-        .await;
-    let asked = fixture.app.simulator.requests().len();
+    let spoken = "SELECT count(*) FROM events WHERE name IN ('turn.started', 'turn.restarted')";
+    let spoken = count(spoken).await;
     assert!(
         asked as i64 <= spoken,
         "{asked} requests, {spoken} attempts told"
     );
     let gaps =
         "SELECT count(*) FROM (SELECT 1 FROM events GROUP BY run_id HAVING count(*) <> max(seq)) x";
-    assert_eq!(fixture.count(gaps).await, 0, "a log has gaps");
+    assert_eq!(count(gaps).await, 0, "a log has gaps");
     let open = "SELECT count(*) FROM commands WHERE outcome IS NULL";
-    assert_eq!(fixture.count(open).await, 0, "a command was forgotten");
+    assert_eq!(count(open).await, 0, "a command was forgotten");
 }
 
 #[tokio::test(flavor = "multi_thread")]

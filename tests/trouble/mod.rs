@@ -2,6 +2,7 @@
 //! doubled, the API says that it passes, and all goes on by itself.
 
 mod exchanges;
+mod outage;
 
 use std::time::Duration;
 
@@ -214,7 +215,7 @@ async fn an_outage_under_load_loses_nothing() {
     let load = async {
         let runs = (0..20).map(async |_| {
             let id = start(app, 6).await;
-            let change = json!({"system_prompt": "Be brief."});
+            let change = json!({"system_prompt": "Be bold."});
             let path = format!("/api/run/{id}/bot/1");
             insist(async || app.patch(&path, &change).await).await;
             let export = read_and_compare(app, &id).await;

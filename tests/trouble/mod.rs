@@ -1,8 +1,10 @@
 //! A database that is refused, gone, frozen, slow, full or read-only, and one that fails at every single exchange: nothing is lost or
 //! doubled, the API says that it passes, and all goes on by itself.
 
+mod disk;
 mod exchanges;
 mod outage;
+mod slow;
 
 use std::time::Duration;
 
@@ -32,9 +34,13 @@ struct Fixture {
 impl Fixture {
     /// `None`, and a word about it, where there is no PostgreSQL.
     async fn new(script: Script) -> Option<Self> {
+        Self::with(script, impatient()).await
+    }
+
+    async fn with(script: Script, settings: Value) -> Option<Self> {
         let database = Database::postgres().await?;
         let proxy = Proxy::before(&database.uri).await;
-        let app = TestApp::on(Some(&proxy.uri), script, impatient()).await;
+        let app = TestApp::on(Some(&proxy.uri), script, settings).await;
         // One connection, which is never killed.
         let mut direct = sea_orm::ConnectOptions::new(&database.uri);
         direct.min_connections(1).max_connections(1);
@@ -250,20 +256,6 @@ async fn asked_at_least(app: &TestApp, open: usize) {
     .await;
 }
 
-/// Each exchange takes a tenth of a second: all is slow, nothing is wrong.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slow_database_only_takes_longer() {
-    let Some(fixture) = Fixture::new(Script::text("Slowly.")).await else {
-        return;
-    };
-    let Fixture { app, proxy, .. } = &fixture;
-    proxy.slow(Duration::from_millis(100));
-    let id = start(app, 1).await;
-    let export = read_and_compare(app, &id).await;
-    assert_eq!(export["status"], "completed");
-    fixture.close().await;
-}
-
 /// Connections that are killed again and again, and transactions that could not be serialised.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_backends_and_refused_transactions_are_tried_again() {
@@ -334,35 +326,4 @@ async fn a_database_that_is_read_only_for_a_while_is_waited_for() {
     let id = start(app, 1).await;
     assert_eq!(read_and_compare(app, &id).await["status"], "completed");
     fixture.close().await;
-}
-
-/// SQLite on a disk that is full: what is spoken is heard for a while, then cut; with room again all goes on.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_waited_for() {
-    let gate = Gate::closed();
-    let script = Script::deltas(["One ", "two."]).gate(&gate);
-    let app = TestApp::on(Some("sqlite::memory:"), script, impatient()).await;
-    let id = start(&app, 3).await;
-    asked(&app, 1).await;
-    let pages = |count: u32| format!("PRAGMA max_page_count = {count}");
-    // Never less than there are: the disk is full from now on.
-    app.ctx.db.execute_unprepared(&pages(1)).await.unwrap();
-    let long = json!({"system_prompt": "x".repeat(30_000)});
-    let answer = app.patch(&format!("/api/run/{id}/bot/1"), &long).await;
-    assert!(is_put_off(&answer), "{answer:?}");
-    let mut order = talk(1);
-    order["topic"] = json!("x".repeat(30_000));
-    assert!(is_put_off(&app.post("/api/run", &order).await));
-    // Reading goes on.
-    assert_eq!(app.get(&format!("/api/run/{id}")).await.status, 200);
-    app.ctx
-        .db
-        .execute_unprepared(&pages(1 << 30))
-        .await
-        .unwrap();
-    gate.open();
-    let export = read_and_compare(&app, &id).await;
-    assert_eq!(export["status"], "completed");
-    assert_eq!(start(&app, 1).await.len(), 36);
-    app.close().await;
 }

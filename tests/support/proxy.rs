@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -52,6 +52,8 @@ struct Shared {
     /// Counts down to the exchange that is broken; below zero: none is.
     countdown: AtomicI64,
     after: std::sync::atomic::AtomicBool,
+    /// Counts down to the exchange in a transaction that is held, and for how long. Locked for a moment only.
+    hold: Mutex<Option<(u32, Duration)>>,
     exchanges: AtomicU64,
 }
 
@@ -68,6 +70,7 @@ impl Proxy {
             road: watch::Sender::new(Road::Open),
             countdown: AtomicI64::new(-1),
             after: false.into(),
+            hold: Mutex::new(None),
             exchanges: AtomicU64::new(0),
         });
         let accepting = Arc::clone(&shared);
@@ -118,6 +121,17 @@ impl Proxy {
             .store(i64::from(count), Ordering::SeqCst);
     }
 
+    /// Holds the exchange number `count` that is made in a transaction from now on, counted from 0: neither side hears of the other
+    /// for so long.
+    pub(crate) fn hold_in_transaction(&self, count: u32, wait: Duration) {
+        *self.shared.hold.lock().unwrap() = Some((count, wait));
+    }
+
+    /// Whether that exchange has come.
+    pub(crate) fn has_held(&self) -> bool {
+        self.shared.hold.lock().unwrap().is_none()
+    }
+
     /// How many exchanges there were.
     pub(crate) fn exchanges(&self) -> u64 {
         self.shared.exchanges.load(Ordering::SeqCst)
@@ -130,18 +144,44 @@ impl Drop for Proxy {
     }
 }
 
+/// How a connection stands.
+#[derive(Debug, Clone, Copy, Default)]
+struct Standing {
+    in_transaction: bool,
+    /// Whether neither side hears of the other now.
+    held: bool,
+    /// Whether the client is told nothing more until the server is ready again, which is the end.
+    swallow: bool,
+}
+
 impl Shared {
+    /// How long the exchange is held that comes now, in a transaction.
+    fn hold(&self) -> Option<Duration> {
+        let mut hold = self.hold.lock().unwrap();
+        match hold.as_mut()? {
+            (0, wait) => {
+                let wait = *wait;
+                *hold = None;
+                Some(wait)
+            }
+            (count, _) => {
+                *count -= 1;
+                None
+            }
+        }
+    }
+
     async fn carry(&self, client: TcpStream, upstream: &str) -> std::io::Result<()> {
         let server = TcpStream::connect(upstream).await?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        let swallow = watch::Sender::new(false);
+        let standing = watch::Sender::new(Standing::default());
         let mut road = self.road.subscribe();
         tokio::select! {
-            ended = self.requests(from_client, to_server, &swallow) => ended,
-            ended = self.answers(from_server, to_client, swallow.subscribe()) => ended,
+            ended = self.requests(from_client, to_server, &standing) => ended,
+            ended = self.answers(from_server, to_client, &standing) => ended,
             _ = road.wait_for(|road| *road == Road::Closed) => Ok(()),
         }
     }
@@ -151,7 +191,7 @@ impl Shared {
         &self,
         mut from: OwnedReadHalf,
         mut to: OwnedWriteHalf,
-        swallow: &watch::Sender<bool>,
+        standing: &watch::Sender<Standing>,
     ) -> std::io::Result<()> {
         let mut road = self.road.subscribe();
         // The first message has no kind.
@@ -176,13 +216,21 @@ impl Shared {
                     _ => Duration::ZERO,
                 };
                 tokio::time::sleep(wait).await;
+                let in_transaction = standing.borrow().in_transaction;
+                if let Some(wait) = in_transaction.then(|| self.hold()).flatten() {
+                    standing.send_modify(|standing| standing.held = true);
+                    tokio::time::sleep(wait).await;
+                    standing.send_modify(|standing| standing.held = false);
+                    // What the server has said meanwhile comes first.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
                 // The sender is ours.
                 let _ = road.wait_for(|road| *road != Road::Frozen).await;
                 if self.countdown.fetch_sub(1, Ordering::SeqCst) == 0 {
                     if !self.after.load(Ordering::SeqCst) {
                         return Ok(());
                     }
-                    swallow.send_replace(true);
+                    standing.send_modify(|standing| standing.swallow = true);
                 }
             }
             to.write_all(&exchange).await?;
@@ -190,14 +238,14 @@ impl Shared {
         }
     }
 
-    /// What the server says; once `swallow` is set, nothing is passed on until it is ready again, and that is the end.
+    /// What the server says.
     async fn answers(
         &self,
         mut from: OwnedReadHalf,
         mut to: OwnedWriteHalf,
-        swallow: watch::Receiver<bool>,
+        standing: &watch::Sender<Standing>,
     ) -> std::io::Result<()> {
-        let mut road = self.road.subscribe();
+        let (mut road, mut holds) = (self.road.subscribe(), standing.subscribe());
         loop {
             let kind = from.read_u8().await?;
             let length = from.read_u32().await?;
@@ -205,7 +253,13 @@ impl Shared {
             message.extend(length.to_be_bytes());
             take(&mut from, length, &mut message).await?;
             let _ = road.wait_for(|road| *road != Road::Frozen).await;
-            if *swallow.borrow() {
+            // The sender lives as long as the connection.
+            let _ = holds.wait_for(|standing| !standing.held).await;
+            if kind == b'Z' {
+                let in_transaction = message.last() == Some(&b'T');
+                standing.send_modify(|standing| standing.in_transaction = in_transaction);
+            }
+            if standing.borrow().swallow {
                 if kind == b'Z' {
                     return Ok(());
                 }

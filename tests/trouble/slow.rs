@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use parley::simulator::Script;
+use parley::simulator::{Gate, Script};
 use serde_json::json;
 
-use super::{Fixture, asked_at_least, insist, read_and_compare, start};
+use super::{Fixture, asked, asked_at_least, insist, read_and_compare, start};
 
 /// Each exchange takes a tenth of a second: all is slow, nothing is wrong.
 #[tokio::test(flavor = "multi_thread")]
@@ -52,4 +52,29 @@ async fn a_database_that_is_slow_by_seconds_only_takes_longer() {
     let requests = app.simulator.requests().len();
     super::exchanges::check_rows(async |query| fixture.count(query).await, requests).await;
     fixture.close().await;
+}
+
+/// The server gives up a transaction that stands still; it is made again, and the turn is not spoken again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_frozen_in_its_middle_is_made_again() {
+    let frozen = [0, 2, 4].map(async |exchange: u32| {
+        let gate = Gate::closed();
+        let settings = json!({"database": {"idle_in_transaction_timeout_ms": 1000}});
+        let script = Script::deltas(["One ", "two."]).gate(&gate);
+        let fixture = Fixture::with(script, settings).await?;
+        let Fixture { app, proxy, .. } = &fixture;
+        let id = start(app, 2).await;
+        asked(app, 1).await;
+        proxy.hold_in_transaction(exchange, Duration::from_secs(6));
+        gate.open();
+        let export = read_and_compare(app, &id).await;
+        assert!(proxy.has_held(), "there was no exchange {exchange}");
+        assert_eq!(export["status"], "completed", "{exchange}: {export}");
+        let requests = app.simulator.requests().len();
+        assert_eq!(requests, 2, "a turn was spoken again");
+        super::exchanges::check_rows(async |query| fixture.count(query).await, requests).await;
+        fixture.close().await;
+        Some(())
+    });
+    futures_util::future::join_all(frozen).await;
 }

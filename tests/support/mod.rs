@@ -8,7 +8,7 @@ mod proxy;
 mod sse;
 
 pub(crate) use app::{Answer, TestApp, client, number, talk, within};
-pub(crate) use cluster::Cluster;
+pub(crate) use cluster::{Cluster, is_root};
 pub(crate) use database::{Database, pool};
 pub(crate) use fold::Fold;
 pub(crate) use proxy::{Proxy, When};

@@ -196,6 +196,33 @@ async fn a_full_disk_cuts_streams_after_a_while_and_is_waited_for() {
     full.app.close().await;
 }
 
+/// Reading goes well on a full disk; that nothing can be written is for readiness to say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_disk_is_full_is_not_ready() {
+    let Some(full) = Full::new().await else {
+        return;
+    };
+    let app = &full.app;
+    full.gate.open();
+    asked(app, 1).await;
+    let red = async {
+        loop {
+            let ready = app.get("/_readiness").await;
+            if ready.status != 200 {
+                return ready;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let red = within("readiness to say so", red).await;
+    assert!(is_put_off(&red) && red.text.contains("database"), "{red:?}");
+    full.disk.clear();
+    insist(async || app.get("/_readiness").await).await;
+    read_and_compare(app, &full.waiting).await;
+    insist(async || app.stop(&full.endless).await).await;
+    full.app.close().await;
+}
+
 /// Somebody else holds the file's write lock for longer than anybody waits for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_locked_by_somebody_else_is_waited_for() {

@@ -101,7 +101,7 @@ async fn read(id: String, bases: Arc<[String]>, seed: u64) -> Fold {
     fold
 }
 
-fn number(id: &str) -> (u64, u64) {
+pub(super) fn number(id: &str) -> (u64, u64) {
     let (seq, n) = id.split_once('-').unwrap_or(("0", "0"));
     (seq.parse().unwrap(), n.parse().unwrap())
 }

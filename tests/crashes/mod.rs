@@ -4,6 +4,7 @@ mod books;
 mod endings;
 mod keys;
 mod node;
+mod readers;
 mod restarts;
 
 use std::{sync::Arc, time::Duration};

@@ -6,6 +6,7 @@ mod keys;
 mod node;
 mod readers;
 mod restarts;
+mod stops;
 
 use std::{sync::Arc, time::Duration};
 

@@ -3,7 +3,7 @@
 mod books;
 mod endings;
 mod keys;
-mod node;
+pub(crate) mod node;
 mod readers;
 mod restarts;
 mod stops;

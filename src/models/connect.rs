@@ -11,7 +11,7 @@ use super::StoreError;
 
 /// A connection that has just been used is handed out again without a question; one that was idle for longer is asked first,
 /// so that the end of a server is not noticed by whoever comes next.
-const FRESH: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_millis(100);
 
 /// How long whoever writes to a SQLite file waits for another.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -11,7 +11,10 @@ use super::StoreError;
 
 /// A connection that has just been used is handed out again without a question; one that was idle for longer is asked first,
 /// so that the end of a server is not noticed by whoever comes next.
-const FRESH: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_millis(100);
+
+/// How long whoever writes to a SQLite file waits for another.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a connection that comes back may take to say that it is whole.
 const RETURN: Duration = Duration::from_secs(5);
@@ -81,7 +84,17 @@ pub async fn connect(options: &PoolOptions) -> Result<DatabaseConnection, StoreE
                 .pragma("journal_mode", "WAL")
                 .pragma("synchronous", "FULL")
                 .pragma("foreign_keys", "ON")
-                .busy_timeout(Duration::from_secs(5))
+                .busy_timeout(BUSY_TIMEOUT)
+        });
+        // A full disk makes SQLite roll back by itself, after which sqlx counts a transaction that is none: the next one on that
+        // connection would be a savepoint in nothing, and its commit no commit.
+        connect.map_sqlx_sqlite_pool_opts(|pool| {
+            pool.after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
         });
     } else {
         postgres(&mut connect, options.postgres.clone());

@@ -1,17 +1,23 @@
 //! The connection pool and its transactions, with an end to every wait: a server that does not answer (a frozen machine, a network
 //! that swallows packets) fails the statement instead of holding its caller for ever.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
-    QueryResult, RuntimeErr, Statement, TransactionTrait as _,
+    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    ExecResult, QueryResult, RuntimeErr, Statement, TransactionTrait as _,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::connect::BUSY_TIMEOUT;
 
 /// The pool. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Db {
     pool: DatabaseConnection,
+    /// The one place for whoever writes, where the database has but one: SQLite's own wait for its lock is no queue, and some would
+    /// come too late again and again.
+    writer: Option<Arc<Semaphore>>,
     /// How long a statement may take; `None`: as long as it takes, for a database in this very process.
     patience: Option<Duration>,
 }
@@ -21,18 +27,39 @@ pub(super) struct Db {
 pub(super) struct Transaction {
     inner: DatabaseTransaction,
     patience: Option<Duration>,
+    /// Given back after the end.
+    _writer: Option<OwnedSemaphorePermit>,
 }
 
 impl Db {
     pub(super) fn new(pool: DatabaseConnection, patience: Option<Duration>) -> Self {
-        Self { pool, patience }
+        let one_writer = pool.get_database_backend() == DbBackend::Sqlite;
+        Self {
+            pool,
+            writer: one_writer.then(|| Arc::new(Semaphore::new(1))),
+            patience,
+        }
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction, DbErr> {
+        let writer = self.writing().await?;
         Ok(Transaction {
             inner: bounded(self.patience, self.pool.begin()).await?,
             patience: self.patience,
+            _writer: writer,
         })
+    }
+
+    /// Waits for the place of whoever writes, in turn, and as long as SQLite itself would wait.
+    async fn writing(&self) -> Result<Option<OwnedSemaphorePermit>, DbErr> {
+        let Some(writer) = &self.writer else {
+            return Ok(None);
+        };
+        match tokio::time::timeout(BUSY_TIMEOUT, Arc::clone(writer).acquire_owned()).await {
+            // Never closed.
+            Ok(place) => Ok(place.ok()),
+            Err(_) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
+        }
     }
 
     pub(super) async fn ping(&self) -> Result<(), DbErr> {
@@ -66,6 +93,14 @@ async fn bounded<T>(
     }
 }
 
+impl Transaction {
+    /// It has the place already.
+    #[expect(clippy::unused_async, reason = "as the pool's")]
+    async fn writing(&self) -> Result<(), DbErr> {
+        Ok(())
+    }
+}
+
 macro_rules! connection {
     ($name:ident, $inner:ident) => {
         #[async_trait::async_trait]
@@ -75,10 +110,12 @@ macro_rules! connection {
             }
 
             async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+                let _writer = self.writing().await?;
                 bounded(self.patience, self.$inner.execute_raw(statement)).await
             }
 
             async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+                let _writer = self.writing().await?;
                 bounded(self.patience, self.$inner.execute_unprepared(sql)).await
             }
 

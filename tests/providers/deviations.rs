@@ -2,7 +2,7 @@
 
 use parley::conversation::{FailureCode, StopReason};
 
-use super::{ANTHROPIC, OPENAI, hear, server::Canned};
+use super::{ANTHROPIC, OPENAI, RESPONSES, hear, server::Canned};
 
 fn chunk(delta: &str, finish: &str) -> String {
     format!(
@@ -218,6 +218,13 @@ async fn a_key_repeated_inside_a_stream_is_not_passed_on() {
         (OPENAI, error),
         (OPENAI, "no json: canary-key"),
         (OPENAI, "{\"choices\":\"canary-key\"}"),
+        (RESPONSES, error),
+        (RESPONSES, "no json: canary-key"),
+        (RESPONSES, "{\"response\":canary-key}"),
+        (
+            RESPONSES,
+            "{\"type\":\"response.output_text.delta\",\"delta\":[\"canary-key\"]}",
+        ),
         (ANTHROPIC, error),
         (ANTHROPIC, "no json: canary-key"),
         (ANTHROPIC, "{\"type\":[\"canary-key\"]}"),

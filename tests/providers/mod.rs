@@ -5,6 +5,7 @@ mod recorded;
 mod requests;
 mod responses;
 mod server;
+mod talks;
 
 use std::time::Duration;
 

@@ -66,6 +66,8 @@ pub(super) struct Step {
     pub(super) usage: Option<Usage>,
     /// The provider says that the answer is complete.
     pub(super) finished: Option<StopReason>,
+    /// The provider reports a failure, after all that the frame says besides: usage, at most.
+    pub(super) failed: Option<AttemptFailure>,
     /// Nothing more comes after this frame, not even usage.
     pub(super) last: bool,
 }

@@ -98,8 +98,9 @@ impl ErrorObject {
             _ => None,
         });
         known.or_else(|| status.map(of_status)).unwrap_or_else(|| {
-            let refused = self.words().any(|word| word.starts_with("invalid_"));
-            if refused {
+            // A policy says the same of the same prompt each time.
+            let refused = |word: &str| word.starts_with("invalid_") || word.contains("_policy");
+            if self.words().any(refused) {
                 FailureCode::InvalidRequest
             } else {
                 FailureCode::Server

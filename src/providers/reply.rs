@@ -157,6 +157,7 @@ impl Reply {
             refusal,
             usage,
             finished,
+            failed,
             last,
         } = step;
         if self.usage_until.is_some() {
@@ -181,6 +182,7 @@ impl Reply {
             self.ready.push_back(Part::Finished(reason));
             self.usage_until = Some(Instant::now() + self.usage_patience);
         }
+        self.failed = failed;
         self.over |= last;
     }
 }

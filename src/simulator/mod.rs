@@ -10,6 +10,7 @@ mod anthropic;
 mod dialogue;
 mod openai;
 mod reply;
+mod responses;
 mod script;
 mod seen;
 
@@ -75,6 +76,7 @@ impl Simulator {
         });
         let router = Router::new()
             .route("/v1/chat/completions", post(chat_completions))
+            .route("/v1/responses", post(create_response))
             .route("/v1/messages", post(messages))
             .fallback(unknown)
             .layer(DefaultBodyLimit::disable())
@@ -202,6 +204,7 @@ impl Shared {
         let script = self.script(body["model"].as_str().unwrap_or_default());
         let checked = match api {
             Api::OpenAi => openai::check(&body),
+            Api::Responses => responses::check(&body),
             Api::Anthropic => anthropic::check(&body),
         };
         let content_type = match (&script.speech, checked) {
@@ -253,6 +256,15 @@ async fn chat_completions(
     body: Bytes,
 ) -> Response {
     shared.answer(Api::OpenAi, &uri, &headers, &body).await
+}
+
+async fn create_response(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    shared.answer(Api::Responses, &uri, &headers, &body).await
 }
 
 async fn messages(

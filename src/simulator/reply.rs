@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    anthropic, dialogue, openai,
+    anthropic, dialogue, openai, responses,
     script::{Gate, Script, Speech},
     seen::Open,
 };
@@ -17,6 +17,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Api {
     OpenAi,
+    Responses,
     Anthropic,
 }
 
@@ -139,6 +140,7 @@ fn pieces(script: &Script, api: Api, body: &Value) -> Box<dyn Iterator<Item = Pi
     let said = utterance(script, api, body);
     let lines = match api {
         Api::OpenAi => openai::lines(body, &said),
+        Api::Responses => responses::lines(body, &said),
         Api::Anthropic => anthropic::lines(body, &said),
     };
     let head = std::iter::once(Piece {
@@ -196,6 +198,7 @@ fn pause((least, most): (Duration, Duration), at: usize) -> Wait {
 fn utterance(script: &Script, api: Api, body: &Value) -> Utterance {
     let messages = match api {
         Api::OpenAi => openai::messages(body),
+        Api::Responses => responses::messages(body),
         Api::Anthropic => anthropic::messages(body),
     };
     let deltas = match &script.speech {

@@ -8,7 +8,7 @@ use parley::{
 };
 
 use super::{
-    ANTHROPIC, OPENAI, PATIENT, ask, hear, registry,
+    ANTHROPIC, OPENAI, PATIENT, RESPONSES, ask, hear, registry,
     server::{Canned, CannedServer},
 };
 
@@ -226,6 +226,13 @@ async fn a_key_repeated_inside_a_stream_is_not_passed_on() {
         (OPENAI, error),
         (OPENAI, "no json: canary-key"),
         (OPENAI, "{\"choices\":\"canary-key\"}"),
+        (RESPONSES, error),
+        (RESPONSES, "no json: canary-key"),
+        (RESPONSES, "{\"response\":canary-key}"),
+        (
+            RESPONSES,
+            "{\"type\":\"response.output_text.delta\",\"delta\":[\"canary-key\"]}",
+        ),
         (ANTHROPIC, error),
         (ANTHROPIC, "no json: canary-key"),
         (ANTHROPIC, "{\"type\":[\"canary-key\"]}"),

@@ -2,11 +2,11 @@
 
 use parley::{
     conversation::Params,
-    providers::{Api, Config, Kind, ProviderConfig, Registry, Request},
+    providers::{ProviderConfig, Request},
 };
 
 use super::{
-    ANTHROPIC, BREAKER, OPENAI, PATIENT, prompt,
+    ANTHROPIC, OPENAI, PATIENT, RESPONSES, prompt, provider, registry_of,
     server::{Canned, CannedServer},
 };
 
@@ -23,31 +23,14 @@ async fn sent_by(
     change: impl FnOnce(&mut ProviderConfig),
 ) -> String {
     let server = CannedServer::start(Canned::stream("")).await;
-    let kind = Kind::named(kind).unwrap();
     let mut provider = ProviderConfig {
-        name: "p".into(),
-        kind,
-        api: Api::Auto,
-        base_url: Some(format!("{}{}/", server.base, kind.path)),
-        query: vec![],
-        headers: vec![],
-        key_header: None,
-        think_tags: false,
-        max_concurrent: None,
-        requests_per_minute: None,
         api_key: key.map(|key| key.to_owned().into()),
-        api_key_env: "P_KEY".into(),
-        simulated: false,
-        models: vec![],
+        ..provider(kind, &server.base)
     };
+    // A slash at the end of the address is no matter.
+    provider.base_url.as_mut().unwrap().push('/');
     change(&mut provider);
-    let registry = Registry::new(Config {
-        providers: vec![provider],
-        timeouts: PATIENT,
-        max_event_bytes: 1 << 20,
-        breaker: BREAKER,
-    })
-    .unwrap();
+    let registry = registry_of(provider, PATIENT);
     let request = Request {
         model: "m",
         prompt: &prompt(),
@@ -90,6 +73,16 @@ async fn chat_completions_with_every_parameter() {
 #[tokio::test]
 async fn chat_completions_of_a_local_server() {
     insta::assert_snapshot!(sent(OPENAI, Params::default(), None).await);
+}
+
+#[tokio::test]
+async fn responses_with_every_parameter() {
+    insta::assert_snapshot!(sent(RESPONSES, all_params(), Some("canary-key")).await);
+}
+
+#[tokio::test]
+async fn responses_of_a_local_server() {
+    insta::assert_snapshot!(sent(RESPONSES, Params::default(), None).await);
 }
 
 #[tokio::test]

@@ -34,6 +34,29 @@ fn messages(text: &str) -> Value {
     json!({"model": "m", "stream": true, "max_tokens": 9, "messages": [{"role": "user", "content": text}]})
 }
 
+fn responses(text: &str) -> Value {
+    json!({"model": "m", "stream": true, "input": [{"role": "user", "content": text}]})
+}
+
+/// The events of a stream whose events have names.
+fn events(text: &str) -> Vec<Value> {
+    let blocks = text.split_terminator("\n\n");
+    blocks
+        .map(|block| {
+            let (name, data) = block.split_once('\n').unwrap();
+            let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+            assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
+            data
+        })
+        .collect()
+}
+
+async fn response(script: Script, body: &Value) -> Vec<Value> {
+    let simulator = start(script).await;
+    let url = format!("{}/responses", simulator.openai_base_url());
+    events(&post(url, body).await.text().await.unwrap())
+}
+
 #[tokio::test]
 async fn chat_completions_end_as_the_service_ends_them() {
     let simulator = start(Script::text("Hello there.").usage(5, 2)).await;
@@ -62,6 +85,124 @@ async fn chat_completions_end_as_the_service_ends_them() {
             last["usage"]["prompt_tokens"].as_u64()
         ),
         (json!([]), Some(5))
+    );
+}
+
+#[tokio::test]
+async fn responses_come_in_the_services_order() {
+    let script = Script::text("Hello there.").reasoning("Hm.").usage(5, 2);
+    let mut asking = responses("Tea?");
+    let item = |part: &str, deltas: &[&str]| -> Vec<String> {
+        let open = [
+            "response.output_item.added".to_owned(),
+            format!("response.{part}.added"),
+        ];
+        let close = [
+            format!("response.{part}.done"),
+            "response.output_item.done".to_owned(),
+        ];
+        let middle = deltas.iter().map(|kind| format!("response.{kind}"));
+        open.into_iter().chain(middle).chain(close).collect()
+    };
+    let text = ["output_text.delta", "output_text.delta", "output_text.done"];
+    for (summary, thoughts) in [
+        (
+            Value::Null,
+            item(
+                "content_part",
+                &["reasoning_text.delta", "reasoning_text.done"],
+            ),
+        ),
+        (
+            json!("auto"),
+            item(
+                "reasoning_summary_part",
+                &[
+                    "reasoning_summary_text.delta",
+                    "reasoning_summary_text.done",
+                ],
+            ),
+        ),
+    ] {
+        asking["reasoning"] = json!({"summary": summary});
+        let events = response(script.clone(), &asking).await;
+        let kinds: Vec<&str> = events
+            .iter()
+            .map(|event| event["type"].as_str().unwrap())
+            .collect();
+        let begin = [
+            "response.created".to_owned(),
+            "response.in_progress".to_owned(),
+        ];
+        let end = ["response.completed".to_owned()];
+        let expected = [&begin[..], &thoughts, &item("content_part", &text), &end].concat();
+        assert_eq!(kinds, expected);
+        let numbers: Vec<u64> = events
+            .iter()
+            .map(|event| event["sequence_number"].as_u64().unwrap())
+            .collect();
+        assert_eq!(numbers, (0..events.len() as u64).collect::<Vec<_>>());
+        let whole = &events.last().unwrap()["response"];
+        assert_eq!(
+            (
+                whole["status"].as_str(),
+                whole["usage"]["input_tokens"].as_u64()
+            ),
+            (Some("completed"), Some(5))
+        );
+        let output = &whole["output"];
+        assert_eq!(output[1]["content"][0]["text"], "Hello there.");
+        let list = if summary.is_null() {
+            "content"
+        } else {
+            "summary"
+        };
+        assert_eq!(output[0][list][0]["text"], "Hm.");
+    }
+}
+
+#[tokio::test]
+async fn responses_are_refused_and_left_incomplete_as_the_service_does_it() {
+    let refused = response(Script::refusal("No."), &responses("Tea?")).await;
+    let delta = refused
+        .iter()
+        .find(|event| event["type"] == "response.refusal.delta")
+        .unwrap();
+    assert_eq!(delta["delta"], "No.");
+    let whole = &refused.last().unwrap()["response"];
+    assert_eq!(
+        whole["output"][0]["content"],
+        json!([{"type": "refusal", "refusal": "No."}])
+    );
+    let cut = Script::text("Hello").stop_reason("max_output_tokens");
+    let cut = response(cut, &responses("Tea?")).await;
+    let last = cut.last().unwrap();
+    assert_eq!(last["type"], "response.incomplete");
+    assert_eq!(
+        (
+            last["response"]["status"].as_str(),
+            &last["response"]["incomplete_details"]
+        ),
+        (Some("incomplete"), &json!({"reason": "max_output_tokens"}))
+    );
+    assert_eq!(last["response"]["output"][0]["status"], "incomplete");
+}
+
+/// The same conversation gets the same words, whichever API asks and in whichever form.
+#[tokio::test]
+async fn a_conversation_is_read_from_every_form_of_input() {
+    let parts = json!([{"role": "developer", "content": "Be brief."},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Tea?"}]}]);
+    let mut words = Vec::new();
+    for input in [json!("Tea?"), responses("Tea?")["input"].clone(), parts] {
+        let asking = json!({"model": "m", "stream": true, "input": input});
+        let events = response(Script::default(), &asking).await;
+        let whole = &events.last().unwrap()["response"]["output"][0]["content"][0]["text"];
+        words.push(whole.as_str().unwrap().to_owned());
+    }
+    assert!(
+        words[0].contains("Tea") && words.iter().all(|text| *text == words[0]),
+        "{words:?}"
     );
 }
 
@@ -131,6 +272,29 @@ async fn what_the_services_refuse_is_refused_here() {
         .await;
         assert_eq!(answer.status(), 400, "{bad}");
     }
+    let with = |field: &str, value: Value| {
+        let mut body = responses("Tea?");
+        body[field] = value;
+        body
+    };
+    for bad in [
+        json!({}),
+        with("stream", json!(false)),
+        with("model", json!("")),
+        with("input", json!([])),
+        with("input", json!([{"role": "robot", "content": "Tea?"}])),
+        with("input", json!([{"role": "user"}])),
+        with("stop", json!(["END"])),
+        with("seed", json!(7)),
+        with("max_tokens", json!(9)),
+        with("stream_options", json!({"include_usage": true})),
+    ] {
+        let url = format!("{}/responses", simulator.openai_base_url());
+        let answer = post(url, &bad).await;
+        assert_eq!(answer.status(), 400, "{bad}");
+        let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        assert_eq!(body["error"]["type"], "invalid_request_error", "{bad}");
+    }
     let lost = post(
         format!("{}/completions", simulator.openai_base_url()),
         &json!({}),
@@ -142,18 +306,23 @@ async fn what_the_services_refuse_is_refused_here() {
 #[tokio::test]
 async fn a_client_that_leaves_is_noticed_in_every_phase() {
     let gate = Gate::closed();
-    for script in [
+    let scripts = [
         Script::silent(),
         Script::text("a b c").gate(&gate),
         Script::text("a b").silent_after(1),
         Script::endless("x"),
-    ] {
-        let simulator = start(script).await;
-        let (url, body) = (
-            format!("{}/chat/completions", simulator.openai_base_url()),
-            chat("Tea?"),
-        );
-        let request = post(url, &body);
+    ];
+    let apis = [
+        ("chat/completions", chat("Tea?")),
+        ("responses", responses("Tea?")),
+    ];
+    for (script, (path, body)) in scripts
+        .iter()
+        .flat_map(|script| apis.iter().map(move |api| (script, api)))
+    {
+        let simulator = start(script.clone()).await;
+        let url = format!("{}/{path}", simulator.openai_base_url());
+        let request = post(url, body);
         let asking = tokio::time::timeout(Duration::from_millis(50), async {
             request.await.chunk().await
         });

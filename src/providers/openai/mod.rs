@@ -1,11 +1,10 @@
-//! `OpenAI`'s Chat Completions, and every server compatible with it.
+//! `OpenAI`, by the two of its APIs, and every server compatible with one of them.
 //!
-//! `OpenAI`'s own address and compatible servers differ in what they take: the limit on output is `max_completion_tokens` there
-//! and `max_tokens` here, and `prompt_cache_key` and `include_obfuscation` are `OpenAI`'s alone. The system prompt has the role
-//! `system` for both: `OpenAI` accepts it, and the others know no `developer`.
+//! Which API is asked is decided by the settings and, where they leave it open, by the address and the model: `OpenAI` itself is
+//! asked by Responses, others by Chat Completions, which all of them have. The simulator counts among the others.
 
-mod convert;
-mod wire;
+mod chat;
+mod responses;
 
 use std::sync::{
     Arc,
@@ -13,13 +12,12 @@ use std::sync::{
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
 
 use super::{
-    Kind, ProviderConfig, Request,
-    adapter::{Adapter, Converter, Outgoing, messages},
+    Api, Kind, ProviderConfig, Request,
+    adapter::{Adapter, Converter, Outgoing},
 };
-use crate::conversation::{AttemptFailure, FailureCode, Params};
+use crate::conversation::{AttemptFailure, FailureCode};
 
 /// What the room is told of it.
 pub(super) const KIND: Kind = Kind {
@@ -32,6 +30,7 @@ pub(super) const KIND: Kind = Kind {
 
 /// The adapter.
 pub(super) struct OpenAi {
+    api: Api,
     base_url: String,
     /// Whether it is `OpenAI` itself.
     vendor: bool,
@@ -51,6 +50,7 @@ impl OpenAi {
         let bearer =
             |key: &SecretString| SecretString::from(format!("Bearer {}", key.expose_secret()));
         Self {
+            api: config.api,
             vendor: base_url == KIND.vendor_url,
             auth: config.api_key.as_ref().map(bearer),
             base_url,
@@ -58,74 +58,78 @@ impl OpenAi {
         }
     }
 
-    fn body(&self, request: &Request<'_>) -> Value {
-        let system = request
-            .prompt
-            .system
-            .iter()
-            .map(|text| json!({"role": "system", "content": text}));
-        let mut body = json!({
-            "model": request.model,
-            "messages": system.chain(messages(request.prompt)).collect::<Vec<_>>(),
-            "stream": true,
-        });
-        if !self.plain.load(Ordering::Relaxed) {
-            body["stream_options"] = json!({"include_usage": true});
+    /// The API that this model is asked by.
+    fn asked(&self, model: &str) -> Asked {
+        match self.api {
+            Api::ChatCompletions => Asked::Chat,
+            Api::Responses => Asked::Responses,
+            Api::Auto if self.vendor || only_by_responses(model) => Asked::Responses,
+            Api::Auto => Asked::Chat,
         }
-        if self.vendor {
-            body["stream_options"]["include_obfuscation"] = json!(false);
-            body["prompt_cache_key"] = json!(request.cache_key);
-        }
-        let Params {
-            max_tokens,
-            temperature,
-            top_p,
-            stop,
-            seed,
-        } = request.params;
-        let limit = if self.vendor {
-            "max_completion_tokens"
-        } else {
-            "max_tokens"
-        };
-        let mut set = |field: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                body[field] = value;
-            }
-        };
-        set(limit, max_tokens.map(Value::from));
-        set("temperature", temperature.map(Value::from));
-        set("top_p", top_p.map(Value::from));
-        set(
-            "stop",
-            stop.as_ref()
-                .filter(|stop| !stop.is_empty())
-                .map(|stop| json!(stop)),
-        );
-        set("seed", seed.map(Value::from));
-        body
     }
+}
+
+/// Which of the two APIs is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Chat,
+    Responses,
+}
+
+/// Whether only the Responses API serves a model of that name.
+///
+/// `OpenAI` names such models by what they are for: `gpt-5.5-pro`, `gpt-5.1-codex-max`, `o3-deep-research`, `gpt-6-cyber`. The
+/// word counts as a whole part of the name only, and only in names as `OpenAI` gives them: others' `-pro` models, and `OpenAI`'s
+/// own behind a gateway's prefix (`openai/gpt-5.5-pro`), are served by Chat Completions there.
+fn only_by_responses(model: &str) -> bool {
+    const WORDS: [&str; 7] = [
+        "pro", "codex", "research", "cyber", "rosalind", "daybreak", "law",
+    ];
+    let mut parts = model.split('-');
+    let family = parts.next().unwrap_or_default();
+    let numbered = |letter: char| {
+        family
+            .strip_prefix(letter)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let special = matches!(family, "codex" | "computer");
+    special || (family == "gpt" || numbered('o')) && parts.any(|part| WORDS.contains(&part))
 }
 
 impl Adapter for OpenAi {
     fn outgoing(&self, request: &Request<'_>) -> Outgoing {
+        let (path, body) = match self.asked(request.model) {
+            Asked::Chat => {
+                let asks_for_usage = !self.plain.load(Ordering::Relaxed);
+                let body = chat::body(request, self.vendor, asks_for_usage);
+                (chat::PATH, body)
+            }
+            Asked::Responses => (responses::PATH, responses::body(request, self.vendor)),
+        };
         Outgoing {
-            url: format!("{}/chat/completions", self.base_url),
+            url: format!("{}{path}", self.base_url),
             headers: vec![("accept".into(), "text/event-stream".to_owned())],
             auth: self
                 .auth
                 .clone()
                 .map(|bearer| ("authorization".into(), bearer)),
-            body: self.body(request),
+            body,
         }
     }
 
-    fn converter(&self, _request: &Request<'_>) -> Box<dyn Converter> {
-        Box::new(convert::Chat::default())
+    fn converter(&self, request: &Request<'_>) -> Box<dyn Converter> {
+        match self.asked(request.model) {
+            Asked::Chat => Box::new(chat::Chat::default()),
+            Asked::Responses => Box::new(responses::Responses::default()),
+        }
     }
 
+    /// Of the API that models in general are asked by.
     fn params(&self) -> &'static [&'static str] {
-        &["max_tokens", "temperature", "top_p", "stop", "seed"]
+        match self.asked("") {
+            Asked::Chat => chat::PARAMS,
+            Asked::Responses => responses::PARAMS,
+        }
     }
 
     /// Some servers answer 400 or 422 to `stream_options`: they get the request without it.
@@ -138,20 +142,17 @@ impl Adapter for OpenAi {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{
-        conversation::{Prompt, PromptMessage, Role},
-        providers::Api,
-    };
+    use serde_json::{Value, json};
 
-    /// `OpenAI`'s own address cannot be asked in a test: what would be sent there is looked at here.
-    #[test]
-    fn openai_itself_gets_its_own_fields() {
-        let adapter = OpenAi::new(&ProviderConfig {
+    use super::*;
+    use crate::conversation::{Params, Prompt, PromptMessage, Role};
+
+    fn adapter(api: Api, base_url: Option<&str>) -> OpenAi {
+        OpenAi::new(&ProviderConfig {
             name: "openai".into(),
             kind: &KIND,
-            api: Api::Auto,
-            base_url: None,
+            api,
+            base_url: base_url.map(str::to_owned),
             query: vec![],
             headers: vec![],
             key_header: None,
@@ -162,38 +163,132 @@ mod tests {
             api_key_env: "OPENAI_API_KEY".into(),
             simulated: false,
             models: vec![],
-        });
+        })
+    }
+
+    fn outgoing(adapter: &OpenAi, model: &str) -> Outgoing {
         let message = PromptMessage {
             role: Role::User,
             text: "Tea?".into(),
         };
         let prompt = Prompt {
-            system: None,
+            system: Some("Be brief.".into()),
             messages: vec![message],
         };
         let params = Params {
-            max_tokens: Some(9),
+            max_tokens: Some(99),
             ..Params::default()
         };
-        let request = Request {
-            model: "m",
+        adapter.outgoing(&Request {
+            model,
             prompt: &prompt,
             params: &params,
             cache_key: "run:0",
-        };
-        let outgoing = adapter.outgoing(&request);
-        assert_eq!(outgoing.url, "https://api.openai.com/v1/chat/completions");
-        assert_eq!(
-            outgoing.body,
-            json!({
-                "model": "m",
-                "messages": [{"role": "user", "content": "Tea?"}],
-                "stream": true,
-                "stream_options": {"include_usage": true, "include_obfuscation": false},
-                "prompt_cache_key": "run:0",
-                "max_completion_tokens": 9,
-            })
-        );
+        })
+    }
+
+    /// `OpenAI`'s own address cannot be asked in a test: what would be sent there is looked at here.
+    fn sent_to_the_vendor(api: Api, url: &str, body: &Value) {
+        let outgoing = outgoing(&adapter(api, None), "m");
+        assert_eq!(outgoing.url, url);
+        assert_eq!(&outgoing.body, body);
         assert!(!format!("{outgoing:?}").contains("test-key"));
+    }
+
+    #[test]
+    fn openai_itself_gets_its_own_fields_of_responses() {
+        let body = json!({
+            "model": "m",
+            "instructions": "Be brief.",
+            "input": [{"type": "message", "role": "user", "content": "Tea?"}],
+            "store": false,
+            "stream": true,
+            "stream_options": {"include_obfuscation": false},
+            "prompt_cache_key": "run:0",
+            "max_output_tokens": 99,
+        });
+        for api in [Api::Auto, Api::Responses] {
+            sent_to_the_vendor(api, "https://api.openai.com/v1/responses", &body);
+        }
+    }
+
+    #[test]
+    fn openai_itself_gets_its_own_fields_of_chat_completions() {
+        let url = "https://api.openai.com/v1/chat/completions";
+        let body = json!({
+            "model": "m",
+            "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Tea?"}],
+            "stream": true,
+            "stream_options": {"include_usage": true, "include_obfuscation": false},
+            "prompt_cache_key": "run:0",
+            "max_completion_tokens": 99,
+        });
+        sent_to_the_vendor(Api::ChatCompletions, url, &body);
+    }
+
+    #[test]
+    fn the_settings_the_address_and_the_model_say_which_api_is_asked() {
+        let local = Some("http://localhost:8080/v1");
+        let path = |api, base, model| {
+            let url = outgoing(&adapter(api, base), model).url;
+            url.rsplit_once("/v1").map(|(_, path)| path.to_owned())
+        };
+        for (api, base, model, expected) in [
+            (Api::Auto, None, "gpt-6-luna", responses::PATH),
+            (Api::Auto, None, "gpt-5.5-pro", responses::PATH),
+            (Api::Auto, local, "gpt-6-luna", chat::PATH),
+            (Api::Auto, local, "qwen3", chat::PATH),
+            (Api::Auto, local, "gpt-5.5-pro", responses::PATH),
+            (Api::ChatCompletions, None, "gpt-6-luna", chat::PATH),
+            (Api::ChatCompletions, local, "gpt-5.5-pro", chat::PATH),
+            (Api::Responses, local, "qwen3", responses::PATH),
+        ] {
+            assert_eq!(
+                path(api, base, model).as_deref(),
+                Some(expected),
+                "{api:?} {base:?} {model}"
+            );
+        }
+        assert_eq!(adapter(Api::Auto, None).params(), responses::PARAMS);
+        assert_eq!(adapter(Api::Auto, local).params(), chat::PARAMS);
+    }
+
+    #[test]
+    fn models_of_responses_alone_are_known_by_a_part_of_their_name() {
+        for model in [
+            "o1-pro",
+            "o3-pro-2025-06-10",
+            "gpt-5.5-pro",
+            "gpt-5-codex",
+            "gpt-5.1-codex-max",
+            "codex-mini-latest",
+            "o4-mini-deep-research",
+            "computer-use-preview-2025-03-11",
+            "gpt-6-cyber",
+            "gpt-6-rosalind",
+            "gpt-rosalind-research",
+            "gpt-daybreak-blue-latest",
+            "gpt-6.2-astra-law",
+        ] {
+            assert!(only_by_responses(model), "{model}");
+        }
+        for model in [
+            "",
+            "gpt-6-luna",
+            "gpt-6.2-astra",
+            "gpt-5.4-mini",
+            "gpt-4o",
+            "o3",
+            "gpt-oss-120b",
+            "gpt-5.5-prompt",
+            "gpt-lawyer",
+            "gemini-3-pro",
+            "mimo-v2-pro",
+            "openai/gpt-5.5-pro",
+            "opus-pro",
+            "pro",
+        ] {
+            assert!(!only_by_responses(model), "{model}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 
 /// What has to be remembered of an answer.
 #[derive(Debug, Default)]
-pub(super) struct Chat {
+pub(in crate::providers::openai) struct Chat {
     refused: bool,
     finished: bool,
 }

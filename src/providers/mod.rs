@@ -14,6 +14,7 @@ mod frames;
 mod openai;
 mod registry;
 mod reply;
+mod think_tags;
 
 use std::{sync::Arc, time::Duration};
 

@@ -172,7 +172,8 @@ impl Provider {
     async fn open(&self, request: &Request<'_>) -> Result<Reply, AttemptFailure> {
         let outgoing = self.dressed(self.adapter.outgoing(request));
         let converter = self.adapter.converter(request);
-        Reply::open(&self.client, outgoing, converter, &self.limits).await
+        let think_tags = self.config.think_tags;
+        Reply::open(&self.client, outgoing, converter, think_tags, &self.limits).await
     }
 
     /// The request with what this provider wants beside its kind's own: Azure's query, `OpenRouter`'s headers.

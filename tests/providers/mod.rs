@@ -3,6 +3,7 @@
 mod deviations;
 mod requests;
 mod server;
+mod think_tags;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

@@ -56,6 +56,7 @@ fn order(providers: &[ProviderInfo], vars: &task::Vars) -> Result<StartRun> {
         topic: topic.to_owned(),
         bots: vec![a, b],
         max_turns: Some(max_turns),
+        show_reasoning: false,
     })
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
-    conversation::{BotSpec, Delta, EventId, Params, RunError, RunId, StartRun, Timestamp},
+    conversation::{
+        BotSpec, Delta, DeltaKind, EventId, Params, RunError, RunId, StartRun, Timestamp,
+    },
     event_log::{EventLog, Opened, Reader},
     models::{LoggedEvent, Store, connect},
 };
@@ -35,6 +37,7 @@ impl Log {
             topic: "Tea".into(),
             bots: vec![bot(), bot()],
             max_turns: None,
+            show_reasoning: false,
         };
         let run = RunId::from_uuid(uuid::Uuid::now_v7());
         store
@@ -93,6 +96,7 @@ impl Log {
         channel.push(&Delta {
             turn: 0,
             bot_index: 0,
+            kind: DeltaKind::Text,
             text,
         });
     }

@@ -2,6 +2,7 @@
 
 mod changes;
 mod faults;
+mod reasoning;
 mod stops;
 
 use parley::simulator::Script;

@@ -20,6 +20,7 @@ fn queued(max_turns: u32) -> RunState {
     RunState {
         id: RunId::from_uuid(uuid::Uuid::nil()),
         max_turns,
+        show_reasoning: false,
         bots: vec![bot(0), bot(1)],
         speaker: None,
         turn_started: Timestamp::from_millis(0),
@@ -66,6 +67,7 @@ fn said(attempt: u32, text: &str) -> Spoken {
     Spoken {
         attempt,
         text: text.into(),
+        reasoning_bytes: 0,
         refusal: None,
         usage,
         duration_ms: 9,

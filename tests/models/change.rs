@@ -30,7 +30,7 @@ pub(super) fn step(kind: Kind, head: &Head, commands: &[Command]) -> Change {
         match &command.kind {
             CommandKind::Stop(_) => stop = true,
             CommandKind::UpdateBot { update, .. } => {
-                draft.push(RunEvent::BotUpdated(update.clone()))
+                draft.push(RunEvent::BotUpdated(update.clone()));
             }
         }
         let seq = Some(draft.0.head.last_seq);

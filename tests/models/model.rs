@@ -72,7 +72,7 @@ pub(super) struct Held {
 }
 
 /// The run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Model {
     alive: [bool; 2],
     /// Nobody: the run wants one, or is over.

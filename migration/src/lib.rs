@@ -12,6 +12,7 @@ mod m20261124_000002_leases;
 mod m20261124_000003_idempotency;
 mod m20261124_000004_history;
 mod m20261124_000005_live_runs;
+mod m20261124_000006_reasoning;
 mod m20261124_000007_fallback;
 
 /// That a step is one transaction, in SQLite too, where it is none if nothing is said.
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000003_idempotency::Migration),
             Box::new(m20261124_000004_history::Migration),
             Box::new(m20261124_000005_live_runs::Migration),
+            Box::new(m20261124_000006_reasoning::Migration),
             Box::new(m20261124_000007_fallback::Migration),
             // inject-above (do not remove this comment)
         ]

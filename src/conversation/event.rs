@@ -71,22 +71,34 @@ fn number(digits: &str) -> Result<u64, InvalidEventId> {
     digits.parse().map_err(|_| InvalidEventId)
 }
 
-/// A piece of text as the provider sent it. Lives only in memory; the event that closes the turn carries the whole text.
+/// A piece of text or of reasoning as the provider sent it. Lives only in memory; the event that closes the turn carries the whole
+/// text, and nothing carries the reasoning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta<'a> {
     /// The turn that is being spoken.
     pub turn: u32,
     /// Who speaks.
     pub bot_index: u32,
-    /// The piece of text, never empty.
+    /// What it is a piece of.
+    pub kind: DeltaKind,
+    /// The piece, never empty.
     pub text: &'a str,
+}
+
+/// What a delta is a piece of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeltaKind {
+    /// The turn's text.
+    Text,
+    /// What the model thinks, in runs that ask to see it. Never part of any text.
+    Reasoning,
 }
 
 /// Why a turn's text was taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartReason {
-    /// The provider failed after some text had been shown.
+    /// The provider failed after some text or reasoning had been shown.
     ProviderError,
     /// The process that drove the run is gone, or could not speak for it any more.
     Crash,
@@ -222,7 +234,7 @@ pub struct TurnCompleted {
     pub provider: String,
     /// The model that answered.
     pub model: String,
-    /// The whole text: exactly the deltas of the last attempt, joined.
+    /// The whole text: exactly the text deltas of the last attempt, joined.
     pub text: String,
     /// The refusal's own words, where the model refused. Not text, no delta.
     pub refusal: Option<String>,
@@ -234,7 +246,8 @@ pub struct TurnCompleted {
     pub cost_usd: Option<f64>,
     /// From the start of the turn to its end, in milliseconds.
     pub duration_ms: u64,
-    /// From the last attempt's request to its first delta, in milliseconds; null where there was none.
+    /// From the last attempt's request to its first delta, in milliseconds: text, or reasoning where the run shows it. Null where
+    /// there was none.
     pub first_delta_ms: Option<u64>,
 }
 

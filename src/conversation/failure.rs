@@ -30,7 +30,7 @@ pub enum FailureCode {
     Truncated,
     /// What came is not the provider's stream format.
     Malformed,
-    /// The turn's text went over the limit.
+    /// The turn's text, or its reasoning, went over the limit.
     TextTooLong,
     /// The run names a provider that is not configured (any more).
     ProviderNotConfigured,

@@ -27,8 +27,8 @@ mod validate;
 pub use bot::{Bot, BotIntro, BotSpec, Params};
 pub use error::RunError;
 pub use event::{
-    AttemptError, BotUpdated, Delta, EventId, InvalidEventId, RestartReason, RunCompleted,
-    RunEvent, RunFailed, RunStarted, RunStopped, Totals, TurnCompleted, TurnFailed,
+    AttemptError, BotUpdated, Delta, DeltaKind, EventId, InvalidEventId, RestartReason,
+    RunCompleted, RunEvent, RunFailed, RunStarted, RunStopped, Totals, TurnCompleted, TurnFailed,
     TurnInterrupted, TurnRestarted, TurnStarted,
 };
 pub use failure::{AttemptFailure, Failure, FailureCode};

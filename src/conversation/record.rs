@@ -28,6 +28,8 @@ pub struct Run {
     pub bots: Vec<Bot>,
     /// How many turns there will be at most.
     pub max_turns: u32,
+    /// Whether what the models think is shown.
+    pub show_reasoning: bool,
     /// The sums over all attempts, and the number of turns that ended.
     pub totals: Totals,
     /// The turn that is being spoken now.

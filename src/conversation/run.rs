@@ -126,7 +126,7 @@ pub struct UnknownStatus(pub String);
 pub enum EndReason {
     /// All turns were spoken.
     MaxTurns,
-    /// One of two bots refused, which leaves the other nothing to answer; or every bot did.
+    /// One of two bots refused, which leaves the other nothing to answer.
     Refusal,
     /// Somebody asked for it.
     StopRequested,

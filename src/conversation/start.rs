@@ -29,6 +29,9 @@ pub struct StartRun {
     pub bots: Vec<BotSpec>,
     /// How many turns there are to be at most; the limit of the settings where it is absent.
     pub max_turns: Option<u32>,
+    /// Whether what the models think is shown, where their providers tell it.
+    #[serde(default)]
+    pub show_reasoning: bool,
 }
 
 /// A run that may start: every rule was checked, every default filled in.
@@ -40,6 +43,8 @@ pub struct RunPlan {
     pub bots: Vec<Bot>,
     /// How many turns there will be at most.
     pub max_turns: u32,
+    /// Whether what the models think is shown.
+    pub show_reasoning: bool,
 }
 
 impl RunPlan {
@@ -54,6 +59,7 @@ impl RunPlan {
             topic: self.topic.clone(),
             bots: self.bots.clone(),
             max_turns: self.max_turns,
+            show_reasoning: self.show_reasoning,
             totals: Totals {
                 turns: 0,
                 usage: Usage::default(),
@@ -93,6 +99,7 @@ impl StartRun {
                 topic: self.topic,
                 bots,
                 max_turns,
+                show_reasoning: self.show_reasoning,
             })
         } else {
             Err(violations)
@@ -151,7 +158,7 @@ mod tests {
     #[test]
     fn fills_in_the_defaults() {
         let plan = plan(json!({"topic": "Tea?", "bots": [bot(), bot()]})).unwrap();
-        assert_eq!(plan.max_turns, 50);
+        assert_eq!((plan.max_turns, plan.show_reasoning), (50, false));
         assert_eq!(
             plan.bots
                 .iter()

@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
 use crate::{
-    conversation::{Delta, EventId},
+    conversation::{Delta, DeltaKind, EventId},
     models::LoggedEvent,
 };
 
@@ -35,6 +35,8 @@ pub(super) fn delta(room: &mut BytesMut, id: EventId, delta: &Delta<'_>) -> Byte
         r#type: &'static str,
         turn: u32,
         bot_index: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kind: Option<&'static str>,
         text: &'a str,
     }
     if room.capacity() < delta.text.len() + 256 {
@@ -46,6 +48,10 @@ pub(super) fn delta(room: &mut BytesMut, id: EventId, delta: &Delta<'_>) -> Byte
         r#type: "turn.delta",
         turn: delta.turn,
         bot_index: delta.bot_index,
+        kind: match delta.kind {
+            DeltaKind::Text => None,
+            DeltaKind::Reasoning => Some("reasoning"),
+        },
         text: delta.text,
     };
     // Writing numbers and text into memory cannot fail.
@@ -74,6 +80,7 @@ mod tests {
             &Delta {
                 turn: 3,
                 bot_index: 1,
+                kind: DeltaKind::Text,
                 text,
             },
         );
@@ -93,6 +100,7 @@ mod tests {
             &Delta {
                 turn: 0,
                 bot_index: 0,
+                kind: DeltaKind::Text,
                 text: "a",
             },
         );
@@ -102,10 +110,15 @@ mod tests {
             &Delta {
                 turn: 0,
                 bot_index: 0,
+                kind: DeltaKind::Reasoning,
                 text: "b",
             },
         );
         assert_eq!(first.as_ptr().wrapping_add(first.len()), second.as_ptr());
+        assert_eq!(
+            &second[..],
+            b"event: turn.delta\nid: 1-2\ndata: {\"type\":\"turn.delta\",\"turn\":0,\"bot_index\":0,\"kind\":\"reasoning\",\"text\":\"b\"}\n\n"
+        );
     }
 
     #[test]

@@ -104,6 +104,7 @@ impl runs::Model {
             topic: self.topic,
             bots,
             max_turns: read_u32(self.max_turns)?,
+            show_reasoning: self.show_reasoning,
             totals: Totals {
                 turns: head.turns,
                 usage: head.usage,

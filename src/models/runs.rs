@@ -238,6 +238,7 @@ fn new_row(
         topic: Set(plan.topic.clone()),
         bot_count: Set(db_u32(bots)),
         max_turns: Set(db_u32(plan.max_turns)),
+        show_reasoning: Set(plan.show_reasoning),
         turns: Set(0),
         open_seq: Set(None),
         usage: Set(json(&Usage::default())?),

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use super::{driver::Signals, state::Spoken};
 use crate::{
-    conversation::{AttemptFailure, Delta, FailureCode, RestartReason, StopReason, Target},
+    conversation::{
+        AttemptFailure, Delta, DeltaKind, FailureCode, RestartReason, StopReason, Target,
+    },
     event_log::Channel,
     providers::{Part, Place, Provider, Request},
 };
@@ -40,7 +42,9 @@ pub(super) struct Stage<'a> {
     pub(super) turn: u32,
     /// Who speaks.
     pub(super) bot_index: u32,
-    /// The most bytes of text that the turn may have.
+    /// Whether reasoning is shown.
+    pub(super) show_reasoning: bool,
+    /// The most bytes of text that the turn may have, and of reasoning.
     pub(super) max_text_bytes: usize,
 }
 
@@ -127,8 +131,7 @@ impl Speech<'_> {
             }
             match part {
                 Part::Text(text) => self.hear(&text)?,
-                // Nobody has asked to see reasoning, and it never becomes text.
-                Part::Reasoning(_) => {}
+                Part::Reasoning(thoughts) => self.overhear(&thoughts)?,
                 Part::Refusal(words) => {
                     self.spoken.refusal.get_or_insert_default().push_str(&words);
                 }
@@ -140,27 +143,43 @@ impl Speech<'_> {
     }
 
     fn hear(&mut self, text: &str) -> Result<(), AttemptFailure> {
-        let Stage {
-            channel,
-            turn,
-            bot_index,
-            max_text_bytes,
-            ..
-        } = *self.stage;
-        if self.spoken.text.len() + text.len() > max_text_bytes {
-            let message = format!("the turn's text went over the limit of {max_text_bytes} bytes");
-            return Err(AttemptFailure::new(FailureCode::TextTooLong, message));
+        self.bounded("text", self.spoken.text.len() + text.len())?;
+        self.show(DeltaKind::Text, text);
+        self.spoken.text.push_str(text);
+        Ok(())
+    }
+
+    /// Reasoning never becomes text. It is counted whether it is shown or not: who thinks without end is cut off all the same, and how
+    /// a run ends does not depend on what is shown of it.
+    fn overhear(&mut self, thoughts: &str) -> Result<(), AttemptFailure> {
+        let bytes = self.spoken.reasoning_bytes + thoughts.len();
+        self.bounded("reasoning", bytes)?;
+        self.spoken.reasoning_bytes = bytes;
+        if self.stage.show_reasoning {
+            self.show(DeltaKind::Reasoning, thoughts);
         }
+        Ok(())
+    }
+
+    fn bounded(&self, what: &str, bytes: usize) -> Result<(), AttemptFailure> {
+        let max = self.stage.max_text_bytes;
+        if bytes <= max {
+            return Ok(());
+        }
+        let message = format!("the turn's {what} went over the limit of {max} bytes");
+        Err(AttemptFailure::new(FailureCode::TextTooLong, message))
+    }
+
+    fn show(&mut self, kind: DeltaKind, text: &str) {
         if self.spoken.first_delta_ms.is_none() {
             self.spoken.first_delta_ms = Some(millis(self.started));
         }
-        channel.push(&Delta {
-            turn,
-            bot_index,
+        self.stage.channel.push(&Delta {
+            turn: self.stage.turn,
+            bot_index: self.stage.bot_index,
+            kind,
             text,
         });
-        self.spoken.text.push_str(text);
-        Ok(())
     }
 }
 

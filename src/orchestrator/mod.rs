@@ -32,7 +32,7 @@ pub struct Config {
     pub max_turns: u32,
     /// How many runs this process drives at the same time; more wait as `queued`.
     pub max_live_runs: usize,
-    /// The most bytes of text that a turn may have.
+    /// The most bytes of text that a turn may have; its reasoning may have as many beside it.
     pub max_text_bytes: usize,
     /// When a failed provider request is repeated.
     pub retry: RetryPolicy,

@@ -10,6 +10,7 @@ use crate::{
 pub(super) struct RunState {
     pub(super) id: RunId,
     pub(super) max_turns: u32,
+    pub(super) show_reasoning: bool,
     /// Each bot in the newest version that the log tells of.
     pub(super) bots: Vec<Bot>,
     /// The bot of the open turn, in the version that `turn.started` pinned.
@@ -54,6 +55,7 @@ impl RunState {
         let mut state = Self {
             id: run.id,
             max_turns: run.max_turns,
+            show_reasoning: run.show_reasoning,
             bots: run.bots.into_iter().map(told).collect(),
             speaker: None,
             turn_started: now,
@@ -118,9 +120,12 @@ pub(super) struct Spoken {
     /// The number of the attempt within its turn, from 1.
     pub(super) attempt: u32,
     pub(super) text: String,
+    /// How much was thought, in bytes. The thoughts themselves are kept nowhere.
+    pub(super) reasoning_bytes: usize,
     pub(super) refusal: Option<String>,
     pub(super) usage: Usage,
     pub(super) duration_ms: u64,
+    /// From the request to the first delta that was shown, whatever its kind; `None` where nothing was.
     pub(super) first_delta_ms: Option<u64>,
 }
 
@@ -131,6 +136,7 @@ impl Spoken {
             target,
             attempt,
             text: String::new(),
+            reasoning_bytes: 0,
             refusal: None,
             usage: Usage::default(),
             duration_ms: 0,

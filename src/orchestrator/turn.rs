@@ -59,6 +59,7 @@ impl Driver {
                 term,
                 turn: self.state.head.turns,
                 bot_index: speaker.index,
+                show_reasoning: self.state.show_reasoning,
                 max_text_bytes: self.config.max_text_bytes,
             };
             let number = self.state.asked.attempts + 1;

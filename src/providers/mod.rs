@@ -16,6 +16,7 @@ mod limits;
 mod openai;
 mod registry;
 mod reply;
+mod think_tags;
 
 use std::{sync::Arc, time::Duration};
 

@@ -209,7 +209,16 @@ impl Provider {
     ) -> Result<Reply, AttemptFailure> {
         let outgoing = self.dressed(self.adapter.outgoing(request));
         let converter = self.adapter.converter(request);
-        Reply::open(&self.client, place, outgoing, converter, &self.limits).await
+        let think_tags = self.config.think_tags;
+        Reply::open(
+            &self.client,
+            place,
+            outgoing,
+            converter,
+            think_tags,
+            &self.limits,
+        )
+        .await
     }
 
     /// The request with what this provider wants beside its kind's own: Azure's query, `OpenRouter`'s headers.

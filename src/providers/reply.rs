@@ -15,6 +15,7 @@ use super::{
     frames::Frames,
     gate::Place,
     limits,
+    think_tags::{ThinkTags, Told},
 };
 use crate::conversation::{AttemptFailure, FailureCode, StopReason, Usage};
 
@@ -48,6 +49,8 @@ pub struct Reply {
     frames: Frames,
     converter: Box<dyn Converter>,
     ready: VecDeque<Part>,
+    /// Tells thoughts from text where the provider marks them in it.
+    think_tags: Option<ThinkTags>,
     /// When the first delta must have come; `None` once it has.
     first_delta: Option<Instant>,
     /// When to stop waiting for usage; set by the terminal frame.
@@ -68,6 +71,7 @@ impl Reply {
         place: &mut Place,
         outgoing: Outgoing,
         converter: Box<dyn Converter>,
+        think_tags: bool,
         limits: &Limits,
     ) -> Result<Self, AttemptFailure> {
         let Limits {
@@ -84,6 +88,7 @@ impl Reply {
             frames: Frames::new(response, timeouts.idle, max_event_bytes),
             converter,
             ready: VecDeque::new(),
+            think_tags: think_tags.then(ThinkTags::default),
             first_delta: Some(deadline),
             usage_until: None,
             usage_patience: timeouts.usage,
@@ -126,9 +131,9 @@ impl Reply {
                 Ok(None) | Err(_) if self.usage_until.is_some() => self.over = true,
                 Ok(None) => {
                     let message = "the provider's stream ended without its terminal event";
-                    self.failed = Some(AttemptFailure::new(FailureCode::Truncated, message));
+                    self.fail(AttemptFailure::new(FailureCode::Truncated, message));
                 }
-                Err(failure) => self.failed = Some(failure),
+                Err(failure) => self.fail(failure),
             }
         }
     }
@@ -165,13 +170,23 @@ impl Reply {
             self.over |= last;
             return;
         }
-        let reasoning = reasoning.filter(|words| !words.is_empty());
+        let reasoning = reasoning.filter(|words| !words.is_empty()).map(without_nul);
         let text = text.filter(|words| !words.is_empty()).map(without_nul);
         if reasoning.is_some() || text.is_some() || finished.is_some() {
             self.first_delta = None;
         }
         self.ready.extend(reasoning.map(Part::Reasoning));
-        self.ready.extend(text.map(Part::Text));
+        match (&mut self.think_tags, text) {
+            (Some(tags), Some(text)) => {
+                let told = tags.push(&text);
+                self.say(told);
+            }
+            (None, text) => self.ready.extend(text.map(Part::Text)),
+            (Some(_), None) => {}
+        }
+        if finished.is_some() {
+            self.say_the_rest();
+        }
         self.ready.extend(
             refusal
                 .filter(|words| !words.is_empty())
@@ -182,8 +197,30 @@ impl Reply {
             self.ready.push_back(Part::Finished(reason));
             self.usage_until = Some(Instant::now() + self.usage_patience);
         }
-        self.failed = failed;
+        if let Some(failure) = failed {
+            self.fail(failure);
+        }
         self.over |= last;
+    }
+
+    /// Fails the answer, after all that came of it.
+    fn fail(&mut self, failure: AttemptFailure) {
+        self.say_the_rest();
+        self.failed = Some(failure);
+    }
+
+    /// Readies what was held back as a possible part of a tag.
+    fn say_the_rest(&mut self) {
+        if let Some(tags) = &mut self.think_tags {
+            let told = tags.end();
+            self.say(told);
+        }
+    }
+
+    fn say(&mut self, Told { thoughts, text }: Told) {
+        let said = |words: String| Some(words).filter(|words| !words.is_empty());
+        self.ready.extend(said(thoughts).map(Part::Reasoning));
+        self.ready.extend(said(text).map(Part::Text));
     }
 }
 

@@ -65,9 +65,13 @@ pub(super) fn lines(body: &Value, said: &Utterance) -> Lines {
     let mut index = 0;
     let mut deltas: Vec<String> = Vec::new();
     let mut block = |kind: &str, field: &str, texts: &[String]| {
-        let begin = event(
-            json!({"type": "content_block_start", "index": index, "content_block": {"type": kind, field: ""}}),
-        );
+        let thinks = kind == "thinking";
+        let mut empty = json!({"type": kind, field: ""});
+        if thinks {
+            empty["signature"] = json!("");
+        }
+        let begin =
+            event(json!({"type": "content_block_start", "index": index, "content_block": empty}));
         let delta = |text: &String| {
             event(
                 json!({"type": "content_block_delta", "index": index, "delta": {"type": format!("{kind}_delta"), field: text}}),
@@ -78,6 +82,12 @@ pub(super) fn lines(body: &Value, said: &Utterance) -> Lines {
             first.insert_str(0, &begin);
         }
         if let Some(last) = lines.last_mut() {
+            if thinks {
+                let signature = json!({"type": "signature_delta", "signature": "c2ltdWxhdGVk"});
+                last.push_str(&event(
+                    json!({"type": "content_block_delta", "index": index, "delta": signature}),
+                ));
+            }
             last.push_str(&event(
                 json!({"type": "content_block_stop", "index": index}),
             ));
@@ -85,7 +95,7 @@ pub(super) fn lines(body: &Value, said: &Utterance) -> Lines {
         }
         deltas.append(&mut lines);
     };
-    block("thinking", "thinking", said.reasoning.as_slice());
+    block("thinking", "thinking", &said.reasoning);
     block("text", "text", &said.deltas);
     let refused = said
         .refusal

@@ -24,7 +24,7 @@ pub(super) enum Api {
 /// What one reply says, whatever the API.
 pub(super) struct Utterance {
     pub(super) deltas: Vec<String>,
-    pub(super) reasoning: Option<String>,
+    pub(super) reasoning: Vec<String>,
     pub(super) refusal: Option<String>,
     pub(super) stop_reason: Option<String>,
     /// Input and output tokens.

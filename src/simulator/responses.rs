@@ -117,8 +117,8 @@ pub(super) fn lines(body: &Value, said: &Utterance) -> Lines {
         ),
     };
     let mut deltas = Vec::new();
-    if let Some(thoughts) = &said.reasoning {
-        deltas.push(events.thoughts(thoughts, summarised(body)));
+    if !said.reasoning.is_empty() {
+        deltas.append(&mut events.thoughts(&said.reasoning, summarised(body)));
     }
     if let Some(words) = &said.refusal {
         deltas.append(&mut events.message("refusal", status, std::slice::from_ref(words)));
@@ -172,8 +172,8 @@ impl Events {
         format!("event: {kind}\ndata: {data}\n\n")
     }
 
-    /// All of an item of thoughts, in one piece.
-    fn thoughts(&mut self, thoughts: &str, summarised: bool) -> String {
+    /// An item of thoughts, a piece a delta: the first opens it and the last closes it.
+    fn thoughts(&mut self, pieces: &[String], summarised: bool) -> Vec<String> {
         let at = self.output.len();
         let (index, text) = if summarised {
             ("summary_index", "reasoning_summary_text")
@@ -192,25 +192,35 @@ impl Events {
         };
         let part = |text: &str| json!({"part": {"type": part_kind, "text": text}});
         let mut item = json!({"id": "rs_simulated", "type": "reasoning", "summary": []});
-        let mut lines = self.event(
+        let mut open = self.event(
             "response.output_item.added",
             json!({"output_index": at, "item": item}),
         );
+        open.push_str(&self.event(&format!("response.{part_event}.added"), place(part(""))));
+        let mut lines = Vec::new();
+        for piece in pieces {
+            let delta = place(json!({"delta": piece}));
+            let delta = self.event(&format!("response.{text}.delta"), delta);
+            lines.push(std::mem::take(&mut open) + &delta);
+        }
+        let thoughts = pieces.concat();
+        let mut close = String::new();
         for (kind, data) in [
-            (format!("{part_event}.added"), part("")),
-            (format!("{text}.delta"), json!({"delta": thoughts})),
             (format!("{text}.done"), json!({"text": thoughts})),
-            (format!("{part_event}.done"), part(thoughts)),
+            (format!("{part_event}.done"), part(&thoughts)),
         ] {
-            lines.push_str(&self.event(&format!("response.{kind}"), place(data)));
+            close.push_str(&self.event(&format!("response.{kind}"), place(data)));
         }
         let list = if summarised { "summary" } else { "content" };
-        item[list] = json!([part(thoughts)["part"]]);
-        lines.push_str(&self.event(
+        item[list] = json!([part(&thoughts)["part"]]);
+        close.push_str(&self.event(
             "response.output_item.done",
             json!({"output_index": at, "item": item}),
         ));
         self.output.push(item);
+        if let Some(last) = lines.last_mut() {
+            last.push_str(&close);
+        }
         lines
     }
 

@@ -26,7 +26,7 @@ pub(super) enum Speech {
 #[derive(Debug, Clone)]
 pub struct Script {
     pub(super) speech: Speech,
-    pub(super) reasoning: Option<String>,
+    pub(super) reasoning: Vec<String>,
     pub(super) refusal: Option<String>,
     /// The stop reason in the API's own words; `None`: its ordinary end.
     pub(super) stop_reason: Option<String>,
@@ -46,7 +46,7 @@ impl Script {
     fn new(speech: Speech) -> Self {
         Self {
             speech,
-            reasoning: None,
+            reasoning: Vec::new(),
             refusal: None,
             stop_reason: None,
             usage: None,
@@ -133,11 +133,11 @@ impl Script {
         self
     }
 
-    /// Thinks aloud first.
+    /// Thinks aloud first, in pieces of a word or two.
     #[must_use]
     pub fn reasoning(self, thoughts: &str) -> Self {
         Self {
-            reasoning: Some(thoughts.to_owned()),
+            reasoning: super::dialogue::deltas(thoughts),
             ..self
         }
     }

@@ -25,7 +25,7 @@ impl Task for Converse {
         TaskInfo {
             name: "converse".to_string(),
             detail:
-                "Shows a conversation: topic:\"…\" [turns:N] [a:PROVIDER/MODEL] [b:PROVIDER/MODEL]"
+                "Shows a conversation: topic:\"…\" [turns:N] [a:PROVIDER/MODEL] [b:PROVIDER/MODEL] [reasoning:true]"
                     .to_string(),
         }
     }
@@ -50,12 +50,16 @@ fn order(providers: &[ProviderInfo], vars: &task::Vars) -> Result<StartRun> {
     let turns = optional(vars, "turns").map_or(Ok(TURNS), str::parse);
     let max_turns =
         turns.map_err(|_| Error::string("turns: takes a whole number, such as turns:6"))?;
+    let show_reasoning = optional(vars, "reasoning").map_or(Ok(false), str::parse);
+    let show_reasoning =
+        show_reasoning.map_err(|_| Error::string("reasoning: takes true or false"))?;
     let a = bot(providers, "a", optional(vars, "a"), "openai")?;
     let b = bot(providers, "b", optional(vars, "b"), "anthropic")?;
     Ok(StartRun {
         topic: topic.to_owned(),
         bots: vec![a, b],
         max_turns: Some(max_turns),
+        show_reasoning,
     })
 }
 
@@ -162,6 +166,8 @@ struct Screen<W> {
     colours: bool,
     max_turns: u64,
     tokens: u64,
+    /// Whether reasoning is being shown.
+    thinks: bool,
 }
 
 const COLOURS: [u8; 8] = [36, 33, 35, 32, 34, 31, 96, 93];
@@ -174,6 +180,7 @@ impl Screen<std::io::Stdout> {
             colours,
             max_turns: 0,
             tokens: 0,
+            thinks: false,
         }
     }
 }
@@ -191,6 +198,7 @@ impl<W: Write> Screen<W> {
 
     fn event(&mut self, event: &Value) -> std::io::Result<()> {
         let text = |key: &str| event[key].as_str().unwrap_or_default();
+        self.set_apart(text("kind") == "reasoning", event)?;
         match text("type") {
             "run.started" => {
                 self.max_turns = event["max_turns"].as_u64().unwrap_or_default();
@@ -239,6 +247,18 @@ impl<W: Write> Screen<W> {
                 )
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Puts reasoning in brackets of its own line, dimmed.
+    fn set_apart(&mut self, thinks: bool, event: &Value) -> std::io::Result<()> {
+        match (std::mem::replace(&mut self.thinks, thinks), thinks) {
+            (false, true) => write!(self.out, "{}(", self.begin(2)),
+            (true, false) => {
+                let colour = self.begin(self.colour(event));
+                write!(self.out, "){}\n{colour}", self.end())
+            }
+            (false, false) | (true, true) => Ok(()),
         }
     }
 
@@ -300,6 +320,7 @@ mod tests {
             colours,
             max_turns: 0,
             tokens: 0,
+            thinks: false,
         };
         screen.show(blocks.as_bytes()).unwrap();
         String::from_utf8(screen.out).unwrap()
@@ -325,6 +346,24 @@ mod tests {
     #[test]
     fn on_a_terminal_each_bot_has_its_colour() {
         assert!(shown(true, TALK).contains("\u{1b}[33mHi[31m you\u{1b}[0m"));
+    }
+
+    #[test]
+    fn reasoning_stands_apart_and_dimmed() {
+        let delta = |n: u32, kind: &str, text: &str| {
+            let data = serde_json::json!({"type": "turn.delta", "bot_index": 1, "kind": kind, "text": text});
+            format!("event: turn.delta\nid: 2-{n}\ndata: {data}\n\n")
+        };
+        let blocks = [
+            delta(1, "reasoning", "They "),
+            delta(2, "reasoning", "ask."),
+            delta(3, "", "Tea."),
+        ];
+        assert_eq!(shown(false, &blocks.concat()), "(They ask.)\nTea.");
+        assert_eq!(
+            shown(true, &blocks.concat()),
+            "\u{1b}[2m(They ask.)\u{1b}[0m\n\u{1b}[33mTea."
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
-    conversation::{BotSpec, Delta, EventId, Params, RunError, RunId, StartRun, Timestamp},
+    conversation::{
+        BotSpec, Delta, DeltaKind, EventId, Params, RunError, RunId, StartRun, Timestamp,
+    },
     event_log::{EventLog, Opened, Reader},
     models::{LoggedEvent, Store, connect},
 };
@@ -36,6 +38,7 @@ impl Log {
             topic: "Tea".into(),
             bots: vec![bot(), bot()],
             max_turns: None,
+            show_reasoning: false,
         };
         let run = RunId::from_uuid(uuid::Uuid::now_v7());
         store
@@ -94,6 +97,7 @@ impl Log {
         channel.push(&Delta {
             turn: 0,
             bot_index: 0,
+            kind: DeltaKind::Text,
             text,
         });
     }

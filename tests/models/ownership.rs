@@ -86,6 +86,7 @@ impl Case {
             topic: "Tea?".to_owned(),
             bots: vec![bot(0), bot(1)],
             max_turns: Model::MAX_TURNS,
+            show_reasoning: false,
         };
         let inserted = store.insert_run(run, "", &plan, AT, None).await.unwrap();
         assert!(matches!(inserted, Inserted::Now(_)));

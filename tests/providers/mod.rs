@@ -6,6 +6,7 @@ mod requests;
 mod responses;
 mod server;
 mod talks;
+mod think_tags;
 
 use std::time::Duration;
 

@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::{ANTHROPIC, Heard, OPENAI, RESPONSES, hear, server::Canned};
 
-fn manifest() -> BTreeMap<String, Value> {
+pub(super) fn manifest() -> BTreeMap<String, Value> {
     serde_json::from_slice(&std::fs::read("tests/fixtures/MANIFEST.json").unwrap()).unwrap()
 }
 
-fn kind_of(entry: &Value) -> &'static str {
+pub(super) fn kind_of(entry: &Value) -> &'static str {
     match entry["api"].as_str().unwrap() {
         "openai_chat" => OPENAI,
         "openai_responses" => RESPONSES,
@@ -21,7 +21,7 @@ fn kind_of(entry: &Value) -> &'static str {
     }
 }
 
-fn canned(name: &str) -> Canned {
+pub(super) fn canned(name: &str) -> Canned {
     let body = std::fs::read(Path::new("tests/fixtures").join(name)).unwrap();
     let content_type = match name.rsplit_once('.').unwrap().1 {
         "html" => "text/html; charset=utf-8",
@@ -47,7 +47,7 @@ fn stop_reason(word: &str) -> StopReason {
     }
 }
 
-fn check(name: &str, entry: &Value, heard: &Heard) {
+pub(super) fn check(name: &str, entry: &Value, heard: &Heard) {
     assert_eq!(heard.text, entry["text"].as_str().unwrap(), "{name}");
     let expected = |key: &str| entry[key].as_str().unwrap_or_default();
     assert_eq!(heard.reasoning, expected("reasoning"), "{name}");

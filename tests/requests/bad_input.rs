@@ -24,7 +24,8 @@ async fn orders_that_break_a_rule_are_422_and_name_it() {
     let bot = || json!({"provider": "openai", "model": "m"});
     for (order, pointer) in [
         (with("/surprise", json!(1)), "/surprise"),
-        (with("/show_reasoning", json!(true)), "/show_reasoning"),
+        (with("/show_reasoning", json!("yes")), "/show_reasoning"),
+        (with("/turn_policy", json!("vote")), "/turn_policy"),
         (with("/bots/0/surprise", json!(1)), "/bots/0/surprise"),
         (
             with("/bots/0/params", json!({"top_k": 1})),

@@ -3,6 +3,7 @@
 mod changes;
 mod fallback;
 mod faults;
+mod reasoning;
 mod stops;
 
 use parley::simulator::Script;
@@ -196,6 +197,62 @@ async fn a_refusal_ends_a_talk_of_two() {
         (Some("I would rather not."), Some(""))
     );
     assert_eq!(events[3].json()["reason"], "refusal");
+    app.close().await;
+}
+
+/// With more than two, the others go on as if it had not been said: a refusal's own words, and what came before it, are in no prompt.
+#[tokio::test]
+async fn a_refusal_among_three_is_left_out_and_the_next_one_speaks() {
+    let app = TestApp::spawn(Script::text("Yes.")).await;
+    app.simulator
+        .enqueue(Script::refusal("I would rather not."));
+    app.simulator
+        .enqueue(Script::text("Half of it").stop_reason("refusal"));
+    let mut order = talk(5);
+    let third = json!({"provider": "openai", "model": "model-c"});
+    order["bots"].as_array_mut().unwrap().push(third);
+    let id = app.start(&order).await;
+    let events = app.events(&id).await;
+    let turns: Vec<Value> = events
+        .iter()
+        .filter(|event| event.name == "turn.completed")
+        .map(crate::support::Event::json)
+        .collect();
+    let told: Vec<Value> = turns
+        .iter()
+        .map(|turn| json!([turn["stop_reason"], turn["text"], turn["refusal"]]))
+        .collect();
+    let yes = json!(["end_turn", "Yes.", null]);
+    let expected = [
+        json!(["refusal", "", "I would rather not."]),
+        json!(["refusal", "Half of it", null]),
+    ];
+    assert_eq!(told[..2], expected);
+    assert_eq!(told[2..], [yes.clone(), yes.clone(), yes]);
+    assert_eq!(events.last().unwrap().json()["reason"], "max_turns");
+    let export = app.export(&id).await;
+    for (message, turn) in [(1, 0), (2, 1)] {
+        let message = &export["messages"][message];
+        assert_eq!(
+            (&message["stop_reason"], &message["text"]),
+            (&json!("refusal"), &turns[turn]["text"])
+        );
+    }
+    let requests = app.simulator.requests();
+    for request in &requests {
+        let body = request.body.to_string();
+        assert!(!body.contains("rather not") && !body.contains("Half"));
+    }
+    let said = |role: &str, text: &str| json!({"role": role, "content": text});
+    assert_eq!(
+        requests[2].body["messages"][1],
+        said("user", "Tea or coffee?")
+    );
+    let ada = json!([said("user", "Tea or coffee?\n\nBot 3: Yes.")]);
+    assert_eq!(
+        requests[3].body["messages"].as_array().unwrap()[1..],
+        *ada.as_array().unwrap()
+    );
     app.close().await;
 }
 

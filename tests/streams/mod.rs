@@ -4,7 +4,7 @@ use parley::simulator::{Gate, Script};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::support::{Event, Fold, SseClient, TestApp, within};
+use crate::support::{Event, Fold, SseClient, TestApp, talk, within};
 
 /// Text that is awkward to cut: several bytes a character, combined characters, line ends, quotes.
 const AWKWARD: [&str; 8] = [
@@ -17,6 +17,9 @@ const AWKWARD: [&str; 8] = [
     "\n\n",
     "e\u{301}nd.",
 ];
+
+/// Thoughts that are awkward in the same way, and that nobody says.
+const THOUGHTS: &str = "嗯， 你好\r\n \"q\" 🦀👩‍👩‍👧‍👦 e\u{301} \n\n naïve";
 
 /// Reads a run through connections that are cut after so many bytes each, then to its end.
 async fn read_cut(app: &TestApp, id: &str, cuts: &[usize]) -> Fold {
@@ -48,20 +51,24 @@ async fn read_cut(app: &TestApp, id: &str, cuts: &[usize]) -> Fold {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Any cuts, any number of readers, attempts that fail in between: every reader's text equals the export.
+    /// Any cuts, any number of readers, attempts that fail in between, reasoning before the text: every reader's text equals the export.
     #[test]
     fn any_cuts_and_reconnects_give_the_export(
         readers in prop::collection::vec(prop::collection::vec(0usize..1_500, 0..12), 1..5),
-        faults in prop::collection::vec(0usize..3_000, 0..3),
+        faults in prop::collection::vec(0usize..6_000, 0..3),
+        shown in any::<bool>(),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let every = std::time::Duration::from_millis(1);
-            let app = TestApp::with(Script::deltas(AWKWARD).every(every), json!({"retry": {"max_attempts": 5}})).await;
+            let script = || Script::deltas(AWKWARD).reasoning(THOUGHTS).every(every);
+            let app = TestApp::with(script(), json!({"retry": {"max_attempts": 5}})).await;
             for bytes in faults {
-                app.simulator.enqueue(Script::deltas(AWKWARD).every(every).abort_after_bytes(bytes));
+                app.simulator.enqueue(script().abort_after_bytes(bytes));
             }
-            let id = app.start_run(3).await;
+            let mut order = talk(3);
+            order["show_reasoning"] = json!(shown);
+            let id = app.start(&order).await;
             let reading = readers.iter().map(|cuts| read_cut(&app, &id, cuts));
             let folds = within("the readers", futures_util::future::join_all(reading)).await;
             let export = app.export(&id).await;

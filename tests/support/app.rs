@@ -203,7 +203,12 @@ impl TestApp {
 
     /// Starts a run of two bots, the first on `openai` and the second on `anthropic`.
     pub(crate) async fn start_run(&self, max_turns: u32) -> String {
-        let answer = self.post("/api/run", &talk(max_turns)).await;
+        self.start(&talk(max_turns)).await
+    }
+
+    /// Starts that run.
+    pub(crate) async fn start(&self, order: &Value) -> String {
+        let answer = self.post("/api/run", order).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
         answer.json()["run_id"].as_str().unwrap().to_owned()
     }

@@ -15,7 +15,7 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
-    /// Append text deltas; `turn.completed`, `turn.interrupted` and `turn.failed` set the turn's text; `turn.restarted` empties
+    /// Append text deltas (those of reasoning are none); `turn.completed`, `turn.interrupted` and `turn.failed` set the turn's text; `turn.restarted` empties
     /// it; no other event touches it.
     pub(crate) fn apply(&mut self, event: &Event) {
         let data = event.json();
@@ -36,6 +36,7 @@ impl Fold {
             return;
         };
         match event.name.as_str() {
+            "turn.delta" if data["kind"] == "reasoning" => {}
             "turn.delta" => self
                 .turns
                 .entry(turn)

@@ -22,6 +22,7 @@ pub struct Model {
     pub topic: String,
     pub bot_count: i32,
     pub max_turns: i32,
+    pub show_reasoning: bool,
     pub turns: i32,
     pub open_seq: Option<i64>,
     #[sea_orm(column_type = "Text")]

@@ -21,6 +21,7 @@ fn queued(max_turns: u32) -> RunState {
     RunState {
         id: RunId::from_uuid(uuid::Uuid::nil()),
         max_turns,
+        show_reasoning: false,
         bots: vec![bot(0), bot(1)],
         speaker: None,
         turn_started: Timestamp::from_millis(0),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use super::App;
+use super::{App, models_file::catalogue};
 use crate::{
     models::{
         PoolOptions, PostgresOptions, SchemaError, StoreError, check_schema, connect, explain,
@@ -85,6 +85,8 @@ pub(super) async fn prepare(mut ctx: AppContext) -> Result<AppContext> {
         Environment::default()
     };
     let settings = Arc::new(typed(&ctx.config, &env, &ctx.environment)?);
+    let catalogue = catalogue(&settings).map_err(|reason| Error::string(&reason))?;
+    ctx.shared_store.insert(Arc::new(catalogue));
     ctx.shared_store.insert(Arc::clone(&settings));
     let database = &ctx.config.database;
     let told = settings.database.clone();

@@ -5,6 +5,8 @@
 //! **May import:** nothing of ours; serde, validator and other crates that only compute.
 
 mod bot;
+mod catalogue;
+mod cost;
 mod error;
 mod event;
 mod failure;
@@ -24,6 +26,10 @@ mod usage;
 mod validate;
 
 pub use bot::{Bot, BotIntro, BotSpec, Params};
+pub use catalogue::{
+    Catalogue, ModelFacts, Offering, ParamName, Price, Pricing, Rate, Rates, Rule, Shape,
+};
+pub use cost::{Cost, Spent};
 pub use error::RunError;
 pub use event::{
     AttemptError, BotUpdated, Delta, EventId, InvalidEventId, RestartReason, RunCompleted,
@@ -37,7 +43,8 @@ pub use object::Object;
 pub use policy::{end_after, next_turn_of, speaker};
 pub use prompt::{Prompt, PromptMessage, Role, lay_out};
 pub use record::{
-    BotChange, BotVersion, ProviderInfo, Run, StopAnswer, StopMode, Transcript, TurnInProgress,
+    BotChange, BotVersion, Offer, ProviderInfo, Run, StopAnswer, StopMode, Transcript,
+    TurnInProgress,
 };
 pub use retry::RetryPolicy;
 pub use run::{EndReason, InvalidRunId, RunId, RunStatus, UnknownStatus};

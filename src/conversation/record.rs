@@ -2,6 +2,7 @@
 
 use super::{
     bot::Bot,
+    catalogue::ModelFacts,
     event::{EventId, Totals},
     failure::Failure,
     run::{EndReason, RunId, RunStatus},
@@ -111,6 +112,17 @@ pub struct ProviderInfo {
     pub simulated: bool,
     /// Models to offer in a form; any other name is passed on as well.
     pub models: Vec<String>,
-    /// The parameters that it takes, by the names of the API.
-    pub params: &'static [&'static str],
+    /// Whether that is the vendor's own offer, to which all models belong that are known of it.
+    pub all_models: bool,
+}
+
+/// A provider with what is known of its models.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// The provider.
+    pub info: ProviderInfo,
+    /// The models to offer.
+    pub models: Vec<ModelFacts>,
+    /// What goes for all others.
+    pub general: ModelFacts,
 }

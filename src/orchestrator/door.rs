@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
-use super::{Config, Doorbell, Supervisor, clock, plan};
+use super::{Config, Doorbell, Supervisor, clock, offers::Offers, plan};
 pub use crate::event_log::Reader as Subscription;
 use crate::{
     conversation::{
-        Bot, BotChange, BotUpdated, EventId, HistoryFilter, HistoryPage, IdempotencyKey,
-        ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Transcript,
-        Violation, check_name_is_free, next_turn_of,
+        Bot, BotChange, BotUpdated, EventId, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
+        ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Timestamp,
+        Transcript, Violation, check_name_is_free, next_turn_of,
     },
     event_log::{EventLog, Opened},
     models::{CommandKind, Inserted, Locked, Order, Store},
@@ -291,6 +291,12 @@ impl Runs {
         self.inner.registry.infos()
     }
 
+    /// All providers, with what is known of their models, and the moment for which that is asked: prices change.
+    #[must_use]
+    pub fn offers(&self) -> (Vec<Offer>, Timestamp) {
+        (self.inner.offers().all(), clock::now())
+    }
+
     /// Runs a writing request to its end even if its caller leaves.
     async fn tracked<T: Send + 'static>(
         &self,
@@ -311,17 +317,20 @@ impl Runs {
 impl Inner {
     /// Checks an order.
     fn plan(&self, order: StartRun) -> Result<RunPlan, RunError> {
-        let specs: Vec<String> = order.bots.iter().map(|bot| bot.provider.clone()).collect();
-        let unknown = (0..).zip(&specs).filter_map(|(index, provider): (u32, _)| {
-            self.check_provider(provider, &format!("/bots/{index}/provider"))
-                .err()
+        let bots = (0..).zip(&order.bots);
+        let refused = bots.filter_map(|(index, bot): (u32, _)| {
+            let at = format!("/bots/{index}");
+            let offers = self.offers();
+            let known = offers.check_provider(&bot.provider, &at);
+            let taken = offers.check_params(&bot.provider, &bot.model, &bot.params, &at);
+            known.and(taken).err()
         });
-        let unknown: Vec<Violation> = unknown.flatten().collect();
+        let refused: Vec<Violation> = refused.flatten().collect();
         match order.plan(self.config.max_turns) {
-            Ok(plan) if unknown.is_empty() => Ok(plan),
-            Ok(_) => Err(RunError::Invalid(unknown)),
+            Ok(plan) if refused.is_empty() => Ok(plan),
+            Ok(_) => Err(RunError::Invalid(refused)),
             Err(violations) => Err(RunError::Invalid(
-                violations.into_iter().chain(unknown).collect(),
+                violations.into_iter().chain(refused).collect(),
             )),
         }
     }
@@ -376,10 +385,11 @@ impl Inner {
         self.store.run(id).await?.ok_or(RunError::NotFound(id))
     }
 
-    fn check_provider(&self, name: &str, pointer: &str) -> Result<(), Vec<Violation>> {
-        self.registry
-            .check(name)
-            .map_err(|reason| vec![Violation::new(pointer, reason)])
+    fn offers(&self) -> Offers<'_> {
+        Offers {
+            registry: &self.registry,
+            catalogue: &self.config.catalogue,
+        }
     }
 
     /// What the patch makes of the bot, by what the locked run says.
@@ -404,8 +414,16 @@ impl Inner {
         }
         let next = bot.patched(patch).map_err(RunError::Invalid)?;
         check_name_is_free(&next, &run.bots).map_err(RunError::Invalid)?;
+        let offers = self.offers();
         if next.provider != bot.provider {
-            self.check_provider(&next.provider, "/provider")
+            offers
+                .check_provider(&next.provider, "")
+                .map_err(RunError::Invalid)?;
+        }
+        // As a whole: another model may refuse what the old one took. What changes nothing breaks nothing.
+        if next != *bot {
+            offers
+                .check_params(&next.provider, &next.model, &next.params, "")
                 .map_err(RunError::Invalid)?;
         }
         let started = run.totals.turns + u32::from(run.in_progress.is_some());

@@ -8,7 +8,7 @@ use super::{
     anthropic, client, openai,
     reply::Limits,
 };
-use crate::conversation::{AttemptFailure, ProviderInfo};
+use crate::conversation::{AttemptFailure, Offering, ProviderInfo};
 
 /// All kinds of APIs, one line each.
 pub const KINDS: [&Kind; 2] = [&openai::KIND, &anthropic::KIND];
@@ -21,7 +21,7 @@ pub struct Registry {
 
 struct Entry {
     config: Arc<ProviderConfig>,
-    params: &'static [&'static str],
+    adapter: Arc<dyn Adapter>,
     /// `None` if it is not configured.
     provider: Option<Provider>,
 }
@@ -102,6 +102,18 @@ impl Registry {
         }
     }
 
+    /// A model of that provider, as far as the API goes by which it is asked. Empty: models in general.
+    #[must_use]
+    pub fn offering<'a>(&self, name: &'a str, model: &'a str) -> Option<Offering<'a>> {
+        let entry = self.entries.get(name)?;
+        Some(Offering {
+            provider: name,
+            kind: entry.config.kind.name,
+            model,
+            fields: entry.adapter.params(model),
+        })
+    }
+
     /// All providers, by name.
     #[must_use]
     pub fn infos(&self) -> Vec<ProviderInfo> {
@@ -111,7 +123,7 @@ impl Registry {
             configured: entry.provider.is_some(),
             simulated: entry.config.simulated,
             models: entry.config.models.clone(),
-            params: entry.params,
+            all_models: entry.config.models == entry.config.kind.models,
         };
         self.entries.values().map(info).collect()
     }
@@ -125,7 +137,6 @@ impl Entry {
     ) -> Result<Self, RegistryError> {
         let adapter = (config.kind.adapter)(&config);
         let config = Arc::new(config);
-        let params = adapter.params();
         // Local servers want no key; the vendor's own address does.
         let provider = if config.api_key.is_some() || config.base_url.is_some() {
             let url = config.base_url.as_deref().unwrap_or("https://");
@@ -136,7 +147,7 @@ impl Entry {
             };
             Some(Provider {
                 config: Arc::clone(&config),
-                adapter,
+                adapter: Arc::clone(&adapter),
                 client,
                 limits,
             })
@@ -145,7 +156,7 @@ impl Entry {
         };
         Ok(Self {
             config,
-            params,
+            adapter,
             provider,
         })
     }

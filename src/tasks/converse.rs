@@ -334,7 +334,7 @@ mod tests {
             configured,
             simulated: false,
             models: vec!["m".into()],
-            params: &[],
+            all_models: false,
         };
         let both = [info("anthropic", true), info("openai", true)];
         assert_eq!(bot(&both, "a", None, "openai").unwrap().provider, "openai");

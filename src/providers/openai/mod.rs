@@ -76,34 +76,54 @@ impl OpenAi {
             body["stream_options"]["include_obfuscation"] = json!(false);
             body["prompt_cache_key"] = json!(request.cache_key);
         }
-        let Params {
-            max_tokens,
-            temperature,
-            top_p,
-            stop,
-            seed,
-        } = request.params;
-        let limit = if self.vendor {
-            "max_completion_tokens"
-        } else {
-            "max_tokens"
-        };
-        let mut set = |field: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                body[field] = value;
-            }
-        };
-        set(limit, max_tokens.map(Value::from));
-        set("temperature", temperature.map(Value::from));
-        set("top_p", top_p.map(Value::from));
-        set(
-            "stop",
-            stop.as_ref()
-                .filter(|stop| !stop.is_empty())
-                .map(|stop| json!(stop)),
-        );
-        set("seed", seed.map(Value::from));
+        set_params(&mut body, request.params, self.vendor);
         body
+    }
+}
+
+/// The parameters in Chat's own fields. Which of them the model takes was checked before.
+fn set_params(body: &mut Value, params: &Params, vendor: bool) {
+    let Params {
+        max_tokens,
+        temperature,
+        top_p,
+        top_k,
+        stop,
+        seed,
+        presence_penalty,
+        frequency_penalty,
+        reasoning_effort,
+        // Anthropic's own.
+        thinking_budget_tokens: _,
+        verbosity,
+        service_tier,
+    } = params;
+    let limit = if vendor {
+        "max_completion_tokens"
+    } else {
+        "max_tokens"
+    };
+    let stop = stop.as_ref().filter(|stop| !stop.is_empty());
+    for (field, value) in [
+        (limit, max_tokens.map(Value::from)),
+        ("temperature", temperature.map(Value::from)),
+        ("top_p", top_p.map(Value::from)),
+        // Not OpenAI's: some compatible servers have it, and their operators say so in the catalogue.
+        ("top_k", top_k.map(Value::from)),
+        ("stop", stop.map(|stop| json!(stop))),
+        ("seed", seed.map(Value::from)),
+        ("presence_penalty", presence_penalty.map(Value::from)),
+        ("frequency_penalty", frequency_penalty.map(Value::from)),
+        (
+            "reasoning_effort",
+            reasoning_effort.as_deref().map(Value::from),
+        ),
+        ("verbosity", verbosity.as_deref().map(Value::from)),
+        ("service_tier", service_tier.as_deref().map(Value::from)),
+    ] {
+        if let Some(value) = value {
+            body[field] = value;
+        }
     }
 }
 
@@ -124,8 +144,20 @@ impl Adapter for OpenAi {
         Box::new(convert::Chat::default())
     }
 
-    fn params(&self) -> &'static [&'static str] {
-        &["max_tokens", "temperature", "top_p", "stop", "seed"]
+    fn params(&self, _model: &str) -> &'static [&'static str] {
+        &[
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "stop",
+            "seed",
+            "presence_penalty",
+            "frequency_penalty",
+            "reasoning_effort",
+            "verbosity",
+            "service_tier",
+        ]
     }
 
     /// Some servers answer 400 or 422 to `stream_options`: they get the request without it.

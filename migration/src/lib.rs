@@ -9,6 +9,7 @@ mod m20261124_000001_runs;
 mod m20261124_000002_leases;
 mod m20261124_000003_idempotency;
 mod m20261124_000004_history;
+mod m20261124_000006_cost;
 
 /// All steps, in order.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000002_leases::Migration),
             Box::new(m20261124_000003_idempotency::Migration),
             Box::new(m20261124_000004_history::Migration),
+            Box::new(m20261124_000006_cost::Migration),
             // inject-above (do not remove this comment)
         ]
     }

@@ -3,6 +3,7 @@
 use super::{
     bot::Bot,
     catalogue::ModelFacts,
+    cost::Spent,
     event::{EventId, Totals},
     failure::Failure,
     run::{EndReason, RunId, RunStatus},
@@ -29,6 +30,8 @@ pub struct Run {
     pub max_turns: u32,
     /// The sums over all attempts, and the number of turns that ended.
     pub totals: Totals,
+    /// The part of each bot, by index.
+    pub spent: Vec<Spent>,
     /// The turn that is being spoken now.
     pub in_progress: Option<TurnInProgress>,
     /// The last durable event.
@@ -68,6 +71,8 @@ pub struct Transcript {
     pub versions: Vec<BotVersion>,
     /// What was said, in order; the topic comes first. A turn in progress is not in it.
     pub messages: Vec<Message>,
+    /// What each turn that has ended took, with all its attempts, by turn.
+    pub spent: Vec<Spent>,
 }
 
 /// What a PATCH of a bot made.

@@ -7,6 +7,7 @@ use validator::Validate;
 
 use super::{
     bot::{Bot, BotSpec},
+    cost::{Cost, Spent},
     event::{EventId, Totals},
     object::objects,
     record::Run,
@@ -57,9 +58,10 @@ impl RunPlan {
             totals: Totals {
                 turns: 0,
                 usage: Usage::default(),
-                cost_usd: None,
+                cost_usd: Some(Cost::ZERO),
                 cost_complete: true,
             },
+            spent: vec![Spent::NOTHING; self.bots.len()],
             in_progress: None,
             last_event_id: EventId::durable(1),
             created_at: at,

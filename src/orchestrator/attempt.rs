@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{driver::Signals, state::Spoken};
 use crate::{
-    conversation::{AttemptFailure, Delta, FailureCode, RestartReason, StopReason},
+    conversation::{AttemptFailure, Delta, FailureCode, Pricing, RestartReason, StopReason},
     event_log::Channel,
     providers::{Part, Provider, Request},
 };
@@ -42,6 +42,8 @@ pub(super) struct Stage<'a> {
     pub(super) bot_index: u32,
     /// The most bytes of text that the turn may have.
     pub(super) max_text_bytes: usize,
+    /// What the request costs; `None` where no price is known.
+    pub(super) pricing: Option<Pricing>,
 }
 
 /// Makes the request and shows its deltas. When this returns, or is dropped, the provider's stream is closed.
@@ -77,6 +79,8 @@ pub(super) async fn run(
         ..
     } = speech;
     spoken.duration_ms = millis(started);
+    let pricing = stage.pricing.as_ref();
+    spoken.cost = pricing.and_then(|pricing| pricing.cost(spoken.usage));
     match (finished, end) {
         // A terminal frame that was read wins over everything that came after it.
         (Some(reason), _) => Ended::Completed(spoken, reason),

@@ -14,7 +14,7 @@ use super::{
     state::{RunState, Spoken},
 };
 use crate::{
-    conversation::{AttemptFailure, Bot, Failure, FailureCode, StopMode, lay_out},
+    conversation::{AttemptFailure, Bot, Failure, FailureCode, Pricing, StopMode, lay_out},
     event_log::Channel,
     models::{Claimed, CommandKind, Fence, Store, StoreError},
     providers::{Registry, Request},
@@ -207,6 +207,7 @@ impl Driver {
                 turn: self.state.head.turns,
                 bot_index: speaker.index,
                 max_text_bytes: self.config.max_text_bytes,
+                pricing: self.pricing(speaker),
             };
             let number = self.state.asked.attempts + 1;
             self.signals.speaks.send_replace(true);
@@ -232,6 +233,18 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// What a request costs that begins now.
+    fn pricing(&self, speaker: &Bot) -> Option<Pricing> {
+        let Bot {
+            provider,
+            model,
+            params,
+            ..
+        } = speaker;
+        let catalogue = &self.config.catalogue;
+        catalogue.pricing(provider, model, params, clock::now())
     }
 
     /// Writes a failed attempt down and waits for the next one; false if there is none because the turn is closed.

@@ -6,8 +6,8 @@ use crate::{
     conversation::{
         AttemptError, Bot, BotUpdated, EndReason, Failure, Message, MessageKind, MessageStatus,
         RestartReason, RunCompleted, RunEvent, RunFailed, RunStatus, RunStopped, StopReason,
-        Timestamp, Totals, TurnCompleted, TurnFailed, TurnInterrupted, TurnRestarted, TurnStarted,
-        Usage, end_after, speaker,
+        Timestamp, TurnCompleted, TurnFailed, TurnInterrupted, TurnRestarted, TurnStarted,
+        end_after, speaker,
     },
     models::{Applied, AttemptRecord, Change, Command, CommandKind, Head, Locked},
 };
@@ -154,12 +154,7 @@ fn finish(
     head.reason = reason;
     head.failure.clone_from(&failure);
     head.finished_at = Some(change.at);
-    let totals = Totals {
-        turns: head.turns,
-        usage: head.usage,
-        cost_usd: None,
-        cost_complete: head.cost_complete,
-    };
+    let totals = head.totals();
     let event = match (failure, reason) {
         (Some(error), _) => RunEvent::RunFailed(RunFailed { error, totals }),
         (None, Some(EndReason::StopRequested) | None) => RunEvent::RunStopped(RunStopped {
@@ -226,25 +221,21 @@ impl Draft<'_> {
             }
             Step::Interrupted(spoken) => {
                 self.record(bot, spoken.as_ref(), "interrupted");
-                let (text, usage) = spoken
-                    .as_ref()
-                    .map(|s| (s.text.clone(), s.usage))
-                    .unwrap_or_default();
-                self.message(bot, &text, MessageStatus::Interrupted, None, usage);
-                let bot_index = bot.index;
+                let spoken = spoken.clone().unwrap_or_default();
+                self.message(bot, &spoken, MessageStatus::Interrupted, None);
                 self.push(RunEvent::TurnInterrupted(TurnInterrupted {
                     turn,
-                    bot_index,
-                    text,
-                    usage,
-                    cost_usd: None,
+                    bot_index: bot.index,
+                    text: spoken.text,
+                    usage: spoken.usage,
+                    cost_usd: spoken.cost,
                 }));
                 Some(End::Stopped)
             }
             Step::Failed(spoken, failure) => {
                 self.record(bot, Some(spoken), failure.code.as_str());
                 self.error(bot, turn, spoken, failure, None);
-                self.failed(bot, turn, &spoken.text, spoken.usage, failure);
+                self.failed(bot, turn, spoken, failure);
                 Some(End::Failed(failure.clone()))
             }
             Step::Retry {
@@ -261,21 +252,15 @@ impl Draft<'_> {
                 None
             }
             Step::Abort(failure) => {
-                self.failed(bot, turn, "", Usage::default(), failure);
+                self.failed(bot, turn, &Spoken::default(), failure);
                 Some(End::Failed(failure.clone()))
             }
         }
     }
 
     fn completed(&mut self, bot: &Bot, turn: u32, spoken: &Spoken, stop_reason: StopReason) {
-        self.record(bot, Some(spoken), "completed");
-        self.message(
-            bot,
-            &spoken.text,
-            MessageStatus::Completed,
-            Some(stop_reason),
-            spoken.usage,
-        );
+        self.record(bot, Some(spoken), AttemptRecord::COMPLETED);
+        self.message(bot, spoken, MessageStatus::Completed, Some(stop_reason));
         self.push(RunEvent::TurnCompleted(TurnCompleted {
             turn,
             bot_index: bot.index,
@@ -286,20 +271,20 @@ impl Draft<'_> {
             refusal: spoken.refusal.clone(),
             stop_reason,
             usage: spoken.usage,
-            cost_usd: None,
+            cost_usd: spoken.cost,
             duration_ms: self.at.millis_since(self.state.turn_started),
             first_delta_ms: spoken.first_delta_ms,
         }));
     }
 
-    fn failed(&mut self, bot: &Bot, turn: u32, text: &str, usage: Usage, failure: &Failure) {
-        self.message(bot, text, MessageStatus::Failed, None, usage);
+    fn failed(&mut self, bot: &Bot, turn: u32, spoken: &Spoken, failure: &Failure) {
+        self.message(bot, spoken, MessageStatus::Failed, None);
         self.push(RunEvent::TurnFailed(TurnFailed {
             turn,
             bot_index: bot.index,
-            text: text.to_owned(),
-            usage,
-            cost_usd: None,
+            text: spoken.text.clone(),
+            usage: spoken.usage,
+            cost_usd: spoken.cost,
             error: failure.clone(),
         }));
     }
@@ -319,6 +304,7 @@ impl Draft<'_> {
             attempt: spoken.attempt,
             retry_in_ms,
             usage: spoken.usage,
+            cost_usd: spoken.cost,
         }));
     }
 
@@ -332,15 +318,16 @@ impl Draft<'_> {
             provider: bot.provider.clone(),
             model: bot.model.clone(),
             usage: spoken.usage,
-            cost_usd: None,
+            cost_usd: spoken.cost,
         }));
     }
 
-    /// The attempt's row, and its share of the sums. Prices are not known yet, so no cost is complete once something was asked.
+    /// The attempt's row, and its share of the sums. A provider that did not come to its end may have counted more than it said.
     fn record(&mut self, bot: &Bot, spoken: Option<&Spoken>, outcome: &'static str) {
         let Some(spoken) = spoken else { return };
-        self.change.head.usage = self.change.head.usage.plus(spoken.usage);
-        self.change.head.cost_complete = false;
+        let ended = outcome == AttemptRecord::COMPLETED;
+        let head = &mut self.change.head;
+        head.spend(bot.index, spoken.usage, spoken.cost, ended);
         self.change.attempt = Some(AttemptRecord {
             turn: self.change.head.turns,
             attempt: spoken.attempt,
@@ -348,6 +335,7 @@ impl Draft<'_> {
             model: bot.model.clone(),
             outcome,
             usage: spoken.usage,
+            cost: spoken.cost,
             duration_ms: spoken.duration_ms,
             first_delta_ms: spoken.first_delta_ms,
         });
@@ -357,10 +345,9 @@ impl Draft<'_> {
     fn message(
         &mut self,
         bot: &Bot,
-        text: &str,
+        spoken: &Spoken,
         status: MessageStatus,
         stop_reason: Option<StopReason>,
-        usage: Usage,
     ) {
         self.change.message = Some(Message {
             pos: self
@@ -373,10 +360,11 @@ impl Draft<'_> {
             bot_index: Some(bot.index),
             bot_version: Some(bot.version),
             author: bot.name.clone(),
-            text: text.to_owned(),
+            text: spoken.text.clone(),
             status,
             stop_reason,
-            usage,
+            usage: spoken.usage,
+            cost: spoken.cost,
             provider: Some(bot.provider.clone()),
             model: Some(bot.model.clone()),
             at: self.at,

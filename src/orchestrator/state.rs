@@ -1,7 +1,7 @@
 //! A run as its owner knows it, and what an attempt came to.
 
 use crate::{
-    conversation::{Bot, BotVersion, Message, RunId, Timestamp, Usage, speaker},
+    conversation::{Bot, BotVersion, Cost, Message, RunId, Timestamp, Usage, speaker},
     models::{Asked, Change, Claimed, Command, CommandKind, Head},
 };
 
@@ -118,6 +118,8 @@ pub(super) struct Spoken {
     pub(super) text: String,
     pub(super) refusal: Option<String>,
     pub(super) usage: Usage,
+    /// `None` where no price or no usage is known.
+    pub(super) cost: Option<Cost>,
     pub(super) duration_ms: u64,
     pub(super) first_delta_ms: Option<u64>,
 }

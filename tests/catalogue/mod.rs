@@ -1,5 +1,6 @@
-//! What is known of models, through the API: which parameters are taken, and what an operator says over it.
+//! What is known of models, through the API: which parameters are taken, what things cost, and what an operator says over it.
 
+mod costs;
 mod operator;
 mod params;
 

@@ -2,6 +2,7 @@
 
 mod change;
 mod model;
+mod money;
 mod ownership;
 
 use std::time::Duration;

@@ -6,6 +6,7 @@
 //! what has tasks of its own is started by `before_run`.
 
 mod boot;
+mod models_file;
 mod parts;
 mod serve;
 

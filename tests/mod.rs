@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod catalogue;
 mod commands;
 mod crashes;
 mod event_log;

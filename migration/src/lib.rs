@@ -14,6 +14,7 @@ mod m20261124_000004_history;
 mod m20261124_000005_live_runs;
 mod m20261124_000006_reasoning;
 mod m20261124_000007_fallback;
+mod m20261124_000008_cost;
 
 /// That a step is one transaction, in SQLite too, where it is none if nothing is said.
 const WHOLE: Option<bool> = Some(true);
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000005_live_runs::Migration),
             Box::new(m20261124_000006_reasoning::Migration),
             Box::new(m20261124_000007_fallback::Migration),
+            Box::new(m20261124_000008_cost::Migration),
             // inject-above (do not remove this comment)
         ]
     }

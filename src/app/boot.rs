@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use super::App;
+use super::{App, models_file::catalogue};
 use crate::{
     models::{
         PoolOptions, PostgresOptions, SchemaError, StoreError, TABLES, check_schema, connect,
@@ -141,6 +141,8 @@ pub(super) async fn prepare(mut ctx: AppContext) -> Result<AppContext> {
         Environment::default()
     };
     let settings = Arc::new(typed(&ctx.config, &env, &ctx.environment)?);
+    let catalogue = catalogue(&settings).map_err(|reason| Error::string(&reason))?;
+    ctx.shared_store.insert(Arc::new(catalogue));
     ctx.shared_store.insert(Arc::clone(&settings));
     let options = pool(&ctx.config, &settings);
     // In place of Loco's pool, whose connections are retired after a time: a memory database would be gone with them.

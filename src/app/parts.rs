@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::boot::{explained, pool, works_only};
 use crate::{
     controllers::extract::Door,
-    conversation::RetryPolicy,
+    conversation::{Catalogue, RetryPolicy},
     event_log::EventLog,
     identity::{Authenticator, BasicCredential, RateLimiter},
     middleware::{AllowedOrigins, Guards, stack},
@@ -71,7 +71,9 @@ impl Parts {
         let registry =
             Registry::new(provider_config(&settings, simulator.as_deref())).map_err(Error::wrap)?;
         let in_memory = is_memory(&ctx.config.database.uri);
-        let config = Arc::new(orchestrator_config(&settings, in_memory));
+        let catalogue = ctx.shared_store.get::<Arc<Catalogue>>();
+        let catalogue = catalogue.ok_or_else(|| Error::string("the facts were not read"))?;
+        let config = Arc::new(orchestrator_config(&settings, in_memory, catalogue));
         let supervisor = Supervisor::new(
             store.clone(),
             heart(ctx, &store).await?,
@@ -329,7 +331,11 @@ fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> provid
     }
 }
 
-fn orchestrator_config(settings: &Settings, in_memory: bool) -> orchestrator::Config {
+fn orchestrator_config(
+    settings: &Settings,
+    in_memory: bool,
+    catalogue: Arc<Catalogue>,
+) -> orchestrator::Config {
     let settings::Retry {
         max_attempts,
         base,
@@ -350,5 +356,6 @@ fn orchestrator_config(settings: &Settings, in_memory: bool) -> orchestrator::Co
         max_takeovers: settings.max_takeovers,
         max_ended_runs: in_memory.then_some(settings.ended_runs),
         stop_patience: settings.stop_patience,
+        catalogue,
     }
 }

@@ -8,7 +8,8 @@ use crate::views::providers::ProvidersView;
 
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 async fn list_providers(door: Door) -> Json<ProvidersView> {
-    Json(door.runs.providers().into())
+    let (offers, at) = door.runs.offers();
+    Json(ProvidersView::new(offers, at))
 }
 
 /// The routes.

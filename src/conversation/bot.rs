@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use validator::Validate;
 
 use super::{
+    catalogue::ParamName,
     object::{object, objects},
     target::Target,
     validate::{Violation, check, no_control, not_blank, within_text_limit},
@@ -47,32 +48,108 @@ pub struct BotSpec {
     pub fallback: Vec<Target>,
 }
 
-/// What is passed on to a model, each in its API's own field. Absent means: the provider's default.
+impl BotSpec {
+    /// Who is asked to speak for it: its own model first, then those that stand in for it.
+    #[must_use]
+    pub fn targets(&self) -> Vec<Target> {
+        targets(&self.provider, &self.model, &self.fallback)
+    }
+}
+
+fn targets(provider: &str, model: &str, fallback: &[Target]) -> Vec<Target> {
+    let own = Target {
+        provider: provider.to_owned(),
+        model: model.to_owned(),
+    };
+    let others = fallback.iter().cloned();
+    std::iter::once(own).chain(others).collect()
+}
+
+/// What is passed on to a model, each in its API's own field. Absent means: the provider's default. Which of them a model takes, and
+/// in what range, is the catalogue's to say.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Params {
     /// The most tokens that one answer may have.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[validate(range(min = 1, message = "must be at least 1"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
-    /// How random the answer is, 0 to 2.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[validate(range(min = 0.0, max = 2.0, message = "must be from 0 to 2"))]
+    /// How random the answer is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// The share of probability that the next word is drawn from, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[validate(range(min = 0.0, max = 1.0, message = "must be from 0 to 1"))]
+    /// The share of probability that the next word is drawn from.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
-    /// Texts that end the answer, at most 4.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[validate(
-        length(max = 4, message = "must have at most 4 entries"),
-        custom(function = "stop_sequences")
-    )]
+    /// The number of words that the next one is drawn from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    /// Texts that end the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[validate(custom(function = "stop_sequences"))]
     pub stop: Option<Vec<String>>,
     /// Asks for the same answer again, where the provider can do that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
+    /// Keeps from what was mentioned already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<f64>,
+    /// Keeps from what was said often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<f64>,
+    /// How much the model thinks before it answers, in the API's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_effort: Option<String>,
+    /// The most tokens that it may think.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thinking_budget_tokens: Option<u32>,
+    /// How long-winded the answer is, in the API's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verbosity: Option<String>,
+    /// How soon the provider answers, and at which price, in the API's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
+}
+
+/// The value of a parameter, as far as rules look at it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Given<'a> {
+    /// A whole number.
+    Integer(i64),
+    /// A number.
+    Number(f64),
+    /// A word.
+    Text(&'a str),
+    /// So many texts.
+    Texts(u64),
+}
+
+impl Params {
+    /// Those that are given.
+    pub(super) fn given(&self) -> Vec<(ParamName, Given<'_>)> {
+        let integer = |value: Option<u32>| value.map(|value| Given::Integer(value.into()));
+        let number = |value: Option<f64>| value.map(Given::Number);
+        let texts = self
+            .stop
+            .as_ref()
+            .map(|stop| Given::Texts(stop.len() as u64));
+        let value = |name: ParamName| match name {
+            ParamName::MaxTokens => integer(self.max_tokens),
+            ParamName::Temperature => number(self.temperature),
+            ParamName::TopP => number(self.top_p),
+            ParamName::TopK => integer(self.top_k),
+            ParamName::Stop => texts,
+            ParamName::Seed => self.seed.map(Given::Integer),
+            ParamName::PresencePenalty => number(self.presence_penalty),
+            ParamName::FrequencyPenalty => number(self.frequency_penalty),
+            ParamName::ReasoningEffort => self.reasoning_effort.as_deref().map(Given::Text),
+            ParamName::ThinkingBudgetTokens => integer(self.thinking_budget_tokens),
+            ParamName::Verbosity => self.verbosity.as_deref().map(Given::Text),
+            ParamName::ServiceTier => self.service_tier.as_deref().map(Given::Text),
+        };
+        let given = ParamName::ALL.into_iter();
+        given
+            .filter_map(|name| Some((name, value(name)?)))
+            .collect()
+    }
 }
 
 fn stop_sequences(stop: &[String]) -> Result<(), validator::ValidationError> {
@@ -137,13 +214,7 @@ impl Bot {
     /// Who is asked in a turn: its own model first.
     #[must_use]
     pub fn targets(&self) -> Vec<Target> {
-        let own = Target {
-            provider: self.provider.clone(),
-            model: self.model.clone(),
-        };
-        let mut targets = vec![own];
-        targets.extend(self.fallback.iter().cloned());
-        targets
+        targets(&self.provider, &self.model, &self.fallback)
     }
 
     /// How `run.started` presents it.
@@ -314,7 +385,7 @@ mod tests {
             (json!({"provider": null}), ""),
             (json!({"nam": "x"}), ""),
             (json!({"name": ""}), "/name"),
-            (json!({"params": {"temperature": 3}}), "/params/temperature"),
+            (json!({"params": {"stop": [""]}}), "/params/stop"),
             (json!({"params": {"top_p": "x"}}), "/params/top_p"),
         ] {
             let violations = bot().patched(&patch(bad.clone())).unwrap_err();

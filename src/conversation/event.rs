@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bot::BotIntro,
+    cost::Cost,
     failure::Failure,
     run::{EndReason, RunId},
     stop_reason::StopReason,
@@ -243,7 +244,7 @@ pub struct TurnCompleted {
     /// What the provider counted.
     pub usage: Usage,
     /// US dollars; null where no price is known.
-    pub cost_usd: Option<f64>,
+    pub cost_usd: Option<Cost>,
     /// From the start of the turn to its end, in milliseconds.
     pub duration_ms: u64,
     /// From the last attempt's request to its first delta, in milliseconds: text, or reasoning where the run shows it. Null where
@@ -263,7 +264,7 @@ pub struct TurnInterrupted {
     /// What the provider had counted by then.
     pub usage: Usage,
     /// US dollars; null where no price or no usage is known.
-    pub cost_usd: Option<f64>,
+    pub cost_usd: Option<Cost>,
 }
 
 /// `turn.failed`.
@@ -278,7 +279,7 @@ pub struct TurnFailed {
     /// What the provider had counted by then.
     pub usage: Usage,
     /// US dollars; null where no price or no usage is known.
-    pub cost_usd: Option<f64>,
+    pub cost_usd: Option<Cost>,
     /// What was wrong.
     pub error: Failure,
 }
@@ -301,7 +302,7 @@ pub struct TurnRestarted {
     /// What the attempt given up had used.
     pub usage: Usage,
     /// US dollars of the attempt given up; null where no price or no usage is known.
-    pub cost_usd: Option<f64>,
+    pub cost_usd: Option<Cost>,
 }
 
 /// `bot.updated`.
@@ -333,6 +334,8 @@ pub struct AttemptError {
     pub retry_in_ms: Option<u64>,
     /// What the failed attempt had used.
     pub usage: Usage,
+    /// US dollars of the failed attempt; null where no price or no usage is known.
+    pub cost_usd: Option<Cost>,
 }
 
 /// The sums that every final event carries.
@@ -343,7 +346,7 @@ pub struct Totals {
     /// The usage of all attempts, also those given up.
     pub usage: Usage,
     /// US dollars of all attempts whose price and usage are known; null if there is none.
-    pub cost_usd: Option<f64>,
+    pub cost_usd: Option<Cost>,
     /// Whether every attempt's cost is in the sum.
     pub cost_complete: bool,
 }
@@ -415,16 +418,37 @@ mod tests {
     }
 
     #[test]
+    fn an_amount_goes_out_with_all_its_digits_through_tag_and_flatten() {
+        let cost = Cost::from_picos(1_234_567_123_456_789_012);
+        let totals = Totals {
+            turns: 1,
+            usage: Usage::default(),
+            cost_usd: cost,
+            cost_complete: true,
+        };
+        let reason = EndReason::MaxTurns;
+        let event = RunEvent::RunCompleted(RunCompleted { reason, totals });
+        let data = event.to_data(Timestamp::from_millis(0)).unwrap();
+        assert!(
+            data.contains(r#""cost_usd":1234567.123456789012,"#),
+            "{data}"
+        );
+        // A float could not have carried it, so it is refused on the way back.
+        assert!(serde_json::from_str::<RunEvent>(&data).is_err());
+    }
+
+    #[test]
     fn data_carries_the_name_and_the_time() {
         let event = RunEvent::TurnInterrupted(TurnInterrupted {
             turn: 1,
             bot_index: 1,
             text: "half a sen".into(),
             usage: Usage::default(),
-            cost_usd: None,
+            cost_usd: Cost::from_picos(999_999_999_999_999),
         });
-        let data: serde_json::Value =
-            serde_json::from_str(&event.to_data(Timestamp::from_millis(0)).unwrap()).unwrap();
+        let data = event.to_data(Timestamp::from_millis(0)).unwrap();
+        assert_eq!(serde_json::from_str::<RunEvent>(&data).unwrap(), event);
+        let data: serde_json::Value = serde_json::from_str(&data).unwrap();
         assert_eq!(data["type"], event.name());
         assert_eq!(data["at"], "1970-01-01T00:00:00.000Z");
         assert_eq!(serde_json::from_value::<RunEvent>(data).unwrap(), event);

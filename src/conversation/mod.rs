@@ -5,6 +5,8 @@
 //! **May import:** nothing of ours; serde, validator and other crates that only compute.
 
 mod bot;
+mod catalogue;
+mod cost;
 mod error;
 mod event;
 mod failure;
@@ -25,6 +27,10 @@ mod usage;
 mod validate;
 
 pub use bot::{Bot, BotIntro, BotSpec, Params};
+pub use catalogue::{
+    Catalogue, ModelFacts, Offering, ParamName, Price, Pricing, Rate, Rates, Rule, Shape,
+};
+pub use cost::{Cost, Spent};
 pub use error::RunError;
 pub use event::{
     AttemptError, BotUpdated, Delta, DeltaKind, EventId, InvalidEventId, RestartReason,
@@ -38,7 +44,7 @@ pub use object::Object;
 pub use policy::{end_after, next_turn_of, speaker};
 pub use prompt::{Prompt, PromptMessage, Role, lay_out};
 pub use record::{
-    BotChange, BotVersion, BreakerInfo, ProviderInfo, Run, StopAnswer, StopMode, Transcript,
+    BotChange, BotVersion, BreakerInfo, Offer, ProviderInfo, Run, StopAnswer, StopMode, Transcript,
     TurnInProgress,
 };
 pub use retry::RetryPolicy;

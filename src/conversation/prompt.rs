@@ -181,6 +181,7 @@ mod tests {
             status: MessageStatus::Completed,
             stop_reason: None,
             usage: Usage::default(),
+            cost: None,
             provider: None,
             model: None,
             at: Timestamp::from_millis(0),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::{
     bot::Bot,
+    catalogue::ModelFacts,
+    cost::Spent,
     event::{EventId, Totals},
     failure::Failure,
     run::{EndReason, RunId, RunStatus},
@@ -32,6 +34,8 @@ pub struct Run {
     pub show_reasoning: bool,
     /// The sums over all attempts, and the number of turns that ended.
     pub totals: Totals,
+    /// The part of each bot, by index.
+    pub spent: Vec<Spent>,
     /// The turn that is being spoken now.
     pub in_progress: Option<TurnInProgress>,
     /// The last durable event.
@@ -71,6 +75,8 @@ pub struct Transcript {
     pub versions: Vec<BotVersion>,
     /// What was said, in order; the topic comes first. A turn in progress is not in it.
     pub messages: Vec<Message>,
+    /// What each turn that has ended took, with all its attempts, by turn.
+    pub spent: Vec<Spent>,
 }
 
 /// What a PATCH of a bot made.
@@ -115,8 +121,8 @@ pub struct ProviderInfo {
     pub simulated: bool,
     /// Models to offer in a form; any other name is passed on as well.
     pub models: Vec<String>,
-    /// The parameters that it takes, by the names of the API.
-    pub params: &'static [&'static str],
+    /// Whether that is the vendor's own offer, to which all models belong that are known of it.
+    pub all_models: bool,
     /// The circuit breakers that are not closed.
     pub breakers: Vec<BreakerInfo>,
 }
@@ -128,4 +134,15 @@ pub struct BreakerInfo {
     pub model: String,
     /// After how long one request is let through to see; zero once that is so.
     pub retry_in: Duration,
+}
+
+/// A provider with what is known of its models.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// The provider.
+    pub info: ProviderInfo,
+    /// The models to offer.
+    pub models: Vec<ModelFacts>,
+    /// What goes for all others.
+    pub general: ModelFacts,
 }

@@ -7,6 +7,7 @@ use validator::Validate;
 
 use super::{
     bot::{Bot, BotSpec},
+    cost::{Cost, Spent},
     event::{EventId, Totals},
     object::objects,
     record::Run,
@@ -63,9 +64,10 @@ impl RunPlan {
             totals: Totals {
                 turns: 0,
                 usage: Usage::default(),
-                cost_usd: None,
+                cost_usd: Some(Cost::ZERO),
                 cost_complete: true,
             },
+            spent: vec![Spent::NOTHING; self.bots.len()],
             in_progress: None,
             last_event_id: EventId::durable(1),
             created_at: at,
@@ -175,7 +177,7 @@ mod tests {
         let mut control = bot();
         control["name"] = json!("a\u{0}b");
         let mut hot = bot();
-        hot["params"] = json!({"temperature": 2.5, "stop": ["", "x"]});
+        hot["params"] = json!({"stop": ["", "x"]});
         let pointers =
             plan(json!({"topic": " ", "bots": [long, control, hot], "max_turns": 51})).unwrap_err();
         assert_eq!(
@@ -184,7 +186,6 @@ mod tests {
                 "/bots/0/name",
                 "/bots/1/name",
                 "/bots/2/params/stop",
-                "/bots/2/params/temperature",
                 "/topic",
                 "/max_turns"
             ]

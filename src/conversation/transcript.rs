@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{stop_reason::StopReason, time::Timestamp, usage::Usage};
+use super::{cost::Cost, stop_reason::StopReason, time::Timestamp, usage::Usage};
 
 /// Where a message comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,8 @@ pub struct Message {
     pub stop_reason: Option<StopReason>,
     /// What the provider counted for the attempt that gave the text.
     pub usage: Usage,
+    /// What that attempt cost; `None` where no price or no usage is known.
+    pub cost: Option<Cost>,
     /// The provider that answered.
     pub provider: Option<String>,
     /// The model that answered.

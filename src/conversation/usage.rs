@@ -20,6 +20,15 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Nothing said.
+    pub const NOTHING: Self = Self {
+        input_tokens: None,
+        cached_input_tokens: None,
+        cache_write_tokens: None,
+        output_tokens: None,
+        reasoning_tokens: None,
+    };
+
     /// The sum of both, field by field; a field stays `None` only where both are.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

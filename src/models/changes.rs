@@ -12,12 +12,12 @@ use super::{
     commands::{self, Applied, Command},
     db::Transaction,
     events::{self, LoggedEvent},
-    rows::{db_u32, db_u64, json, read_u64},
+    rows::{db_u32, db_u64, json, read_u64, spent_row},
     search,
 };
 use crate::conversation::{
-    EndReason, FailedAttempt, Failure, Message, RunEvent, RunId, RunStatus, Target, Timestamp,
-    Usage,
+    Cost, EndReason, FailedAttempt, Failure, Message, RunEvent, RunId, RunStatus, Spent, Target,
+    Timestamp, Totals, Usage,
 };
 
 /// The words for a run that is over.
@@ -42,14 +42,53 @@ pub struct Head {
     pub open_seq: Option<u64>,
     /// The sum over all attempts.
     pub usage: Usage,
+    /// The sum of the costs that are known.
+    pub cost: Cost,
     /// Whether the cost of every attempt is known.
     pub cost_complete: bool,
+    /// The part of each bot in these sums, by index.
+    pub spent: Vec<Spent>,
     /// The seq of the last durable event.
     pub last_seq: u64,
     /// When the first turn started.
     pub started_at: Option<Timestamp>,
     /// When the run ended.
     pub finished_at: Option<Timestamp>,
+}
+
+impl Head {
+    /// Adds an attempt of that bot to the sums. `ended`: whether its provider had said its last word.
+    pub fn spend(&mut self, bot_index: u32, usage: Usage, cost: Option<Cost>, ended: bool) {
+        let mut sum = Spent {
+            attempts: 0,
+            usage: self.usage,
+            cost: self.cost,
+            complete: self.cost_complete,
+        };
+        sum.add(usage, cost, ended);
+        (self.usage, self.cost, self.cost_complete) = (sum.usage, sum.cost, sum.complete);
+        let of_bot = usize::try_from(bot_index).ok();
+        if let Some(part) = of_bot.and_then(|index| self.spent.get_mut(index)) {
+            part.add(usage, cost, ended);
+        }
+    }
+
+    /// What the run has taken so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let sum = Spent {
+            attempts: 0,
+            usage: self.usage,
+            cost: self.cost,
+            complete: self.cost_complete,
+        };
+        Totals {
+            turns: self.turns,
+            usage: self.usage,
+            cost_usd: sum.cost_usd(),
+            cost_complete: self.cost_complete,
+        }
+    }
 }
 
 /// A provider request that has ended.
@@ -67,6 +106,8 @@ pub struct AttemptRecord {
     pub failed: Option<FailedAttempt>,
     /// What the provider had counted.
     pub usage: Usage,
+    /// What it cost; `None` where no price or no usage is known.
+    pub cost: Option<Cost>,
     /// From the request to the end, in milliseconds.
     pub duration_ms: u64,
     /// From the request to the first delta, in milliseconds.
@@ -74,6 +115,8 @@ pub struct AttemptRecord {
 }
 
 impl AttemptRecord {
+    /// The outcome of an attempt whose provider said that it was done.
+    pub const COMPLETED: &'static str = "completed";
     /// The outcome of an attempt that was lost with its owner.
     pub const CRASH: &'static str = "crash";
     /// The outcome of an attempt that was cut because its process ended.
@@ -222,6 +265,7 @@ async fn insert_attempt(
         model: Set(attempt.target.model.clone()),
         outcome: Set(attempt.outcome.to_owned()),
         usage: Set(json(&attempt.usage)?),
+        cost: Set(attempt.cost.map(|cost| db_u64(cost.picos()))),
         duration_ms: Set(db_u64(attempt.duration_ms)),
         first_delta_ms: Set(attempt.first_delta_ms.map(db_u64)),
         at: Set(at.as_millis()),
@@ -258,7 +302,9 @@ pub(super) fn update(run: RunId, change: &Change) -> Result<UpdateMany<runs::Ent
         turns: Set(db_u32(head.turns)),
         open_seq: Set(head.open_seq.map(db_u64)),
         usage: Set(json(&head.usage)?),
+        cost: Set(db_u64(head.cost.picos())),
         cost_complete: Set(head.cost_complete),
+        spent: Set(spent_row(&head.spent)?),
         last_seq: Set(db_u64(head.last_seq)),
         started_at: Set(head.started_at.map(Timestamp::as_millis)),
         finished_at: Set(head.finished_at.map(Timestamp::as_millis)),

@@ -14,11 +14,11 @@ use super::{
     Store, StoreError,
     commands::STOP_NOW,
     events::{self, LoggedEvent},
-    rows::{db_u32, read_u64},
+    rows::{db_u32, read_cost, read_u64},
     runs::Claimed,
 };
 use crate::conversation::{
-    Failure, RunEvent, RunFailed, RunId, RunStatus, Timestamp, Totals, Usage,
+    Cost, Failure, RunEvent, RunFailed, RunId, RunStatus, Timestamp, Totals, Usage,
 };
 
 /// Whose runs may be taken over.
@@ -308,7 +308,7 @@ impl Store {
             totals: Totals {
                 turns: u32::try_from(row.turns).unwrap_or_default(),
                 usage: Usage::default(),
-                cost_usd: None,
+                cost_usd: read_cost(row.cost).ok().filter(|cost| *cost > Cost::ZERO),
                 cost_complete: false,
             },
         });

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use sea_orm::Set;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     _entities::{bots, messages, runs},
@@ -11,8 +11,8 @@ use super::{
     changes::Head,
 };
 use crate::conversation::{
-    Bot, BotVersion, EventId, Failure, Message, Run, RunId, Timestamp, Totals, TurnInProgress,
-    speaker,
+    Bot, BotVersion, Cost, EventId, Failure, Message, Run, RunId, Spent, Timestamp, TurnInProgress,
+    Usage, speaker,
 };
 
 /// A count as the databases hold it: they have no unsigned integers.
@@ -60,7 +60,55 @@ pub(super) fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError
         .map_err(|error| unreadable(format!("JSON of another shape ({error})")))
 }
 
+/// An amount of money.
+pub(super) fn read_cost(picos: i64) -> Result<Cost, StoreError> {
+    let cost = u128::try_from(picos).ok().and_then(Cost::from_picos);
+    cost.ok_or_else(|| unreadable(format!("the amount {picos}")))
+}
+
+/// A bot's part of the sums, as `runs.spent` has it.
+#[derive(Serialize, Deserialize)]
+struct Part {
+    attempts: u32,
+    usage: Usage,
+    /// In 10⁻¹² dollars, as in the other columns.
+    cost: i64,
+    complete: bool,
+}
+
+/// The parts of the bots as a column.
+pub(super) fn spent_row(parts: &[Spent]) -> Result<String, StoreError> {
+    let part = |spent: &Spent| Part {
+        attempts: spent.attempts,
+        usage: spent.usage,
+        cost: db_u64(spent.cost.picos()),
+        complete: spent.complete,
+    };
+    json(&parts.iter().map(part).collect::<Vec<_>>())
+}
+
 impl runs::Model {
+    /// The part of each bot. What was asked before anybody counted is not known.
+    fn parts(&self) -> Result<Vec<Spent>, StoreError> {
+        let parts: Vec<Part> = read_json(&self.spent)?;
+        let read = |part: Part| {
+            Ok::<_, StoreError>(Spent {
+                attempts: part.attempts,
+                usage: part.usage,
+                cost: read_cost(part.cost)?,
+                complete: part.complete,
+            })
+        };
+        let mut spent: Vec<Spent> = parts.into_iter().map(read).collect::<Result<_, _>>()?;
+        let uncounted = Spent {
+            complete: self.cost_complete,
+            ..Spent::NOTHING
+        };
+        let bots = usize::try_from(self.bot_count).unwrap_or_default();
+        spent.resize(bots, uncounted);
+        Ok(spent)
+    }
+
     /// The columns that change while the run lives.
     pub(super) fn head(&self) -> Result<Head, StoreError> {
         let failure = match (&self.error_code, &self.error_message) {
@@ -74,7 +122,9 @@ impl runs::Model {
             turns: read_u32(self.turns)?,
             open_seq: self.open_seq.map(read_u64).transpose()?,
             usage: read_json(&self.usage)?,
+            cost: read_cost(self.cost)?,
             cost_complete: self.cost_complete,
+            spent: self.parts()?,
             last_seq: read_u64(self.last_seq)?,
             started_at: self.started_at.map(Timestamp::from_millis),
             finished_at: self.finished_at.map(Timestamp::from_millis),
@@ -96,6 +146,7 @@ impl runs::Model {
             turn: head.turns,
             bot_index: speaker(head.turns, count),
         });
+        let totals = head.totals();
         Ok(Run {
             id: RunId::from_uuid(self.id),
             status: head.status,
@@ -105,12 +156,8 @@ impl runs::Model {
             bots,
             max_turns: read_u32(self.max_turns)?,
             show_reasoning: self.show_reasoning,
-            totals: Totals {
-                turns: head.turns,
-                usage: head.usage,
-                cost_usd: None,
-                cost_complete: head.cost_complete,
-            },
+            totals,
+            spent: head.spent,
             in_progress,
             last_event_id: EventId::durable(head.last_seq),
             created_at: Timestamp::from_millis(self.created_at),
@@ -170,6 +217,7 @@ impl messages::Model {
             status: read_word(&self.status)?,
             stop_reason: self.stop_reason.as_deref().map(read_word).transpose()?,
             usage: read_json(&self.usage)?,
+            cost: self.cost.map(read_cost).transpose()?,
             provider: self.provider,
             model: self.model,
             at: Timestamp::from_millis(self.at),
@@ -189,6 +237,7 @@ impl messages::Model {
             status: Set(word(&message.status)?),
             stop_reason: Set(message.stop_reason.map(|reason| reason.as_str().to_owned())),
             usage: Set(json(&message.usage)?),
+            cost: Set(message.cost.map(|cost| db_u64(cost.picos()))),
             provider: Set(message.provider.clone()),
             model: Set(message.model.clone()),
             at: Set(message.at.as_millis()),

@@ -13,12 +13,12 @@ use super::{
     changes::{AttemptRecord, Head},
     commands::{self, Command},
     events::{self, LoggedEvent},
-    rows::{db_u32, json, read_u32, read_u64, read_word, unreadable},
+    rows::{db_u32, json, read_cost, read_json, read_u32, read_u64, read_word, unreadable},
     search,
 };
 use crate::conversation::{
     Bot, BotVersion, FailedAttempt, FailureCode, IdempotencyKey, Message, MessageKind,
-    MessageStatus, Run, RunEvent, RunId, RunPlan, RunStarted, RunStatus, Target, Timestamp,
+    MessageStatus, Run, RunEvent, RunId, RunPlan, RunStarted, RunStatus, Spent, Target, Timestamp,
     Transcript, Usage, next_turn_of,
 };
 
@@ -194,10 +194,12 @@ impl Store {
             return Ok(None);
         };
         messages.retain(|message| message.turn.is_none_or(|turn| turn < run.totals.turns));
+        let spent = spent(&self.db, id, run.totals.turns).await?;
         Ok(Some(Transcript {
             run,
             versions,
             messages,
+            spent,
         }))
     }
 
@@ -242,7 +244,9 @@ fn new_row(
         turns: Set(0),
         open_seq: Set(None),
         usage: Set(json(&Usage::default())?),
+        cost: Set(0),
         cost_complete: Set(true),
+        spent: Set("[]".to_owned()),
         last_seq: Set(1),
         last_command: Set(0),
         // Empty, not null: the run wants an owner.
@@ -267,6 +271,7 @@ fn topic(plan: &RunPlan, at: Timestamp) -> Message {
         status: MessageStatus::Completed,
         stop_reason: None,
         usage: Usage::default(),
+        cost: None,
         provider: None,
         model: None,
         at,
@@ -338,6 +343,30 @@ async fn messages_of(db: &impl ConnectionTrait, run: RunId) -> Result<Vec<Messag
     rows.into_iter()
         .map(messages::Model::into_message)
         .collect()
+}
+
+/// What each of the first `turns` turns took.
+async fn spent(
+    db: &impl ConnectionTrait,
+    run: RunId,
+    turns: u32,
+) -> Result<Vec<Spent>, StoreError> {
+    let rows = attempts::Entity::find()
+        .filter(attempts::Column::RunId.eq(run.as_uuid()))
+        .filter(attempts::Column::Turn.lt(db_u32(turns)))
+        .all(db)
+        .await?;
+    let turns = usize::try_from(turns).unwrap_or_default();
+    let mut spent = vec![Spent::NOTHING; turns];
+    for row in rows {
+        let of_turn = usize::try_from(row.turn).ok();
+        if let Some(turn) = of_turn.and_then(|turn| spent.get_mut(turn)) {
+            let cost = row.cost.map(read_cost).transpose()?;
+            let ended = row.outcome == AttemptRecord::COMPLETED;
+            turn.add(read_json(&row.usage)?, cost, ended);
+        }
+    }
+    Ok(spent)
 }
 
 async fn asked(db: &impl ConnectionTrait, run: RunId, turn: u32) -> Result<Asked, StoreError> {

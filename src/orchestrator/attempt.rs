@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{driver::Signals, state::Spoken};
 use crate::{
     conversation::{
-        AttemptFailure, Delta, DeltaKind, FailureCode, RestartReason, StopReason, Target,
+        AttemptFailure, Delta, DeltaKind, FailureCode, Pricing, RestartReason, StopReason, Target,
     },
     event_log::Channel,
     providers::{Part, Place, Provider, Request},
@@ -46,6 +46,8 @@ pub(super) struct Stage<'a> {
     pub(super) show_reasoning: bool,
     /// The most bytes of text that the turn may have, and of reasoning.
     pub(super) max_text_bytes: usize,
+    /// What the request costs; `None` where no price is known.
+    pub(super) pricing: Option<Pricing>,
 }
 
 /// Makes the request and shows its deltas. When this returns, or is dropped, the provider's stream is closed.
@@ -83,6 +85,8 @@ pub(super) async fn run(
         ..
     } = speech;
     spoken.duration_ms = millis(started);
+    let pricing = stage.pricing.as_ref();
+    spoken.cost = pricing.and_then(|pricing| pricing.cost(spoken.usage));
     match (finished, end) {
         // A terminal frame that was read wins over everything that came after it.
         (Some(reason), _) => Ended::Completed(spoken, reason),

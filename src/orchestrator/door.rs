@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
-use super::{Config, Doorbell, Supervisor, clock, plan};
+use super::{Config, Doorbell, Supervisor, clock, offers::Offers, plan};
 pub use crate::event_log::Reader as Subscription;
 use crate::{
     conversation::{
-        Bot, BotChange, BotUpdated, EventId, HistoryFilter, HistoryPage, IdempotencyKey,
-        ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Target,
+        Bot, BotChange, BotUpdated, EventId, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
+        ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Timestamp,
         Transcript, Violation, check_name_is_free, next_turn_of,
     },
     event_log::{EventLog, Opened},
@@ -303,6 +303,12 @@ impl Runs {
         self.inner.registry.infos()
     }
 
+    /// All providers, with what is known of their models, and the moment for which that is asked: prices change.
+    #[must_use]
+    pub fn offers(&self) -> (Vec<Offer>, Timestamp) {
+        (self.inner.offers().all(), clock::now())
+    }
+
     /// Runs a writing request to its end even if its caller leaves.
     async fn tracked<T: Send + 'static>(
         &self,
@@ -323,15 +329,20 @@ impl Runs {
 impl Inner {
     /// Checks an order.
     fn plan(&self, order: StartRun) -> Result<RunPlan, RunError> {
-        let named = (0..).zip(&order.bots).flat_map(|(index, bot): (u32, _)| {
-            self.unknown_providers(&format!("/bots/{index}"), &bot.provider, &bot.fallback)
+        let offers = self.offers();
+        let bots = (0..).zip(&order.bots);
+        let refused = bots.flat_map(|(index, bot): (u32, _)| {
+            let (at, targets) = (format!("/bots/{index}"), bot.targets());
+            let mut refused = offers.unknown(&targets, &at);
+            refused.extend(offers.refused(&targets, &bot.params, &at));
+            refused
         });
-        let unknown: Vec<Violation> = named.collect();
+        let refused: Vec<Violation> = refused.collect();
         match order.plan(self.config.max_turns) {
-            Ok(plan) if unknown.is_empty() => Ok(plan),
-            Ok(_) => Err(RunError::Invalid(unknown)),
+            Ok(plan) if refused.is_empty() => Ok(plan),
+            Ok(_) => Err(RunError::Invalid(refused)),
             Err(violations) => Err(RunError::Invalid(
-                violations.into_iter().chain(unknown).collect(),
+                violations.into_iter().chain(refused).collect(),
             )),
         }
     }
@@ -386,19 +397,11 @@ impl Inner {
         self.store.run(id).await?.ok_or(RunError::NotFound(id))
     }
 
-    /// A violation for each provider of a bot that no run may name.
-    fn unknown_providers(&self, bot: &str, own: &str, fallback: &[Target]) -> Vec<Violation> {
-        let own = (format!("{bot}/provider"), own);
-        let others = fallback.iter().enumerate().map(|(at, target)| {
-            let pointer = format!("{bot}/fallback/{at}/provider");
-            (pointer, target.provider.as_str())
-        });
-        let named = std::iter::once(own).chain(others);
-        let unknown = named.filter_map(|(pointer, name)| {
-            let reason = self.registry.check(name).err()?;
-            Some(Violation::new(pointer, reason))
-        });
-        unknown.collect()
+    fn offers(&self) -> Offers<'_> {
+        Offers {
+            registry: &self.registry,
+            catalogue: &self.config.catalogue,
+        }
     }
 
     /// What the patch makes of the bot, by what the locked run says.
@@ -423,11 +426,17 @@ impl Inner {
         }
         let next = bot.patched(patch).map_err(RunError::Invalid)?;
         check_name_is_free(&next, &run.bots).map_err(RunError::Invalid)?;
+        let (targets, offers) = (next.targets(), self.offers());
+        let mut refused = Vec::new();
         if (&next.provider, &next.fallback) != (&bot.provider, &bot.fallback) {
-            let unknown = self.unknown_providers("", &next.provider, &next.fallback);
-            if !unknown.is_empty() {
-                return Err(RunError::Invalid(unknown));
-            }
+            refused = offers.unknown(&targets, "");
+        }
+        // As a whole: another model may refuse what the old one took. What changes nothing breaks nothing.
+        if next != *bot {
+            refused.extend(offers.refused(&targets, &next.params, ""));
+        }
+        if !refused.is_empty() {
+            return Err(RunError::Invalid(refused));
         }
         let started = run.totals.turns + u32::from(run.in_progress.is_some());
         Ok(BotChange {

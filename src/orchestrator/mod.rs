@@ -13,17 +13,18 @@ mod clock;
 mod door;
 mod driver;
 mod node;
+mod offers;
 mod plan;
 mod state;
 mod supervisor;
 mod turn;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 pub use door::{Once, Runs, Started, Streaming, Subscription};
 pub use supervisor::Supervisor;
 
-use crate::conversation::{RetryPolicy, RunId};
+use crate::conversation::{Catalogue, RetryPolicy, RunId};
 
 /// What bounds runs.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub struct Config {
     pub max_ended_runs: Option<u64>,
     /// How long a stop waits for the run's task before it answers that it is still to come.
     pub stop_patience: Duration,
+    /// What is known of models: what they take and what they cost.
+    pub catalogue: Arc<Catalogue>,
 }
 
 /// How the door tells whoever drives runs that there is a new one. Losing the bell costs a second, nothing else.

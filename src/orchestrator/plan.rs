@@ -6,8 +6,8 @@ use crate::{
     conversation::{
         AttemptError, AttemptFailure, Bot, BotUpdated, EndReason, FailedAttempt, Failure, Message,
         MessageKind, MessageStatus, RestartReason, RunCompleted, RunEvent, RunFailed, RunStatus,
-        RunStopped, StopReason, Target, Timestamp, Totals, TurnCompleted, TurnFailed,
-        TurnInterrupted, TurnRestarted, TurnStarted, end_after, speaker,
+        RunStopped, StopReason, Target, Timestamp, TurnCompleted, TurnFailed, TurnInterrupted,
+        TurnRestarted, TurnStarted, end_after, speaker,
     },
     models::{Applied, AttemptRecord, Change, Command, CommandKind, Head, Locked},
 };
@@ -161,12 +161,7 @@ fn finish(
     head.reason = reason;
     head.failure.clone_from(&failure);
     head.finished_at = Some(change.at);
-    let totals = Totals {
-        turns: head.turns,
-        usage: head.usage,
-        cost_usd: None,
-        cost_complete: head.cost_complete,
-    };
+    let totals = head.totals();
     let event = match (failure, reason) {
         (Some(error), _) => RunEvent::RunFailed(RunFailed { error, totals }),
         (None, Some(EndReason::StopRequested) | None) => RunEvent::RunStopped(RunStopped {
@@ -209,7 +204,7 @@ impl Draft<'_> {
             Step::Recovered(target) => {
                 // Nobody knows what was shown of it.
                 let lost = Spoken::nothing(target.clone(), self.state.asked.attempts + 1);
-                self.record(&lost, AttemptRecord::CRASH, None);
+                self.record(bot, &lost, AttemptRecord::CRASH, None);
                 self.restarted(bot, turn, &lost, RestartReason::Crash, target);
                 None
             }
@@ -218,7 +213,7 @@ impl Draft<'_> {
                     RestartReason::Drain => AttemptRecord::DRAIN,
                     RestartReason::Crash | RestartReason::ProviderError => AttemptRecord::CRASH,
                 };
-                self.record(spoken, outcome, None);
+                self.record(bot, spoken, outcome, None);
                 self.restarted(bot, turn, spoken, *reason, &spoken.target);
                 None
             }
@@ -233,7 +228,7 @@ impl Draft<'_> {
                 Some(End::Stopped)
             }
             Step::Failed(spoken, failure) => {
-                self.record(spoken, failure.failure.code.as_str(), Some(failure));
+                self.record(bot, spoken, failure.failure.code.as_str(), Some(failure));
                 self.error(turn, spoken, &failure.failure, None);
                 self.failed(bot, turn, Some(spoken), &failure.failure);
                 Some(End::Failed(failure.failure.clone()))
@@ -244,7 +239,7 @@ impl Draft<'_> {
                 wait_ms,
                 next,
             } => {
-                self.record(spoken, failure.failure.code.as_str(), Some(failure));
+                self.record(bot, spoken, failure.failure.code.as_str(), Some(failure));
                 self.error(turn, spoken, &failure.failure, Some(*wait_ms));
                 // Only what was shown needs to be taken back.
                 if spoken.first_delta_ms.is_some() {
@@ -270,7 +265,7 @@ impl Draft<'_> {
 
     fn interrupted(&mut self, bot: &Bot, turn: u32, spoken: Option<&Spoken>) {
         if let Some(spoken) = spoken {
-            self.record(spoken, "interrupted", None);
+            self.record(bot, spoken, "interrupted", None);
         }
         self.message(bot, spoken, MessageStatus::Interrupted, None);
         self.push(RunEvent::TurnInterrupted(TurnInterrupted {
@@ -278,12 +273,12 @@ impl Draft<'_> {
             bot_index: bot.index,
             text: spoken.map(|s| s.text.clone()).unwrap_or_default(),
             usage: spoken.map(|s| s.usage).unwrap_or_default(),
-            cost_usd: None,
+            cost_usd: spoken.and_then(|s| s.cost),
         }));
     }
 
     fn completed(&mut self, bot: &Bot, turn: u32, spoken: &Spoken, stop_reason: StopReason) {
-        self.record(spoken, "completed", None);
+        self.record(bot, spoken, AttemptRecord::COMPLETED, None);
         let completed = MessageStatus::Completed;
         self.message(bot, Some(spoken), completed, Some(stop_reason));
         self.push(RunEvent::TurnCompleted(TurnCompleted {
@@ -296,7 +291,7 @@ impl Draft<'_> {
             refusal: spoken.refusal.clone(),
             stop_reason,
             usage: spoken.usage,
-            cost_usd: None,
+            cost_usd: spoken.cost,
             duration_ms: self.at.millis_since(self.state.turn_started),
             first_delta_ms: spoken.first_delta_ms,
         }));
@@ -309,7 +304,7 @@ impl Draft<'_> {
             bot_index: bot.index,
             text: spoken.map(|s| s.text.clone()).unwrap_or_default(),
             usage: spoken.map(|s| s.usage).unwrap_or_default(),
-            cost_usd: None,
+            cost_usd: spoken.and_then(|s| s.cost),
             error: failure.clone(),
         }));
     }
@@ -322,6 +317,7 @@ impl Draft<'_> {
             attempt: spoken.attempt,
             retry_in_ms,
             usage: spoken.usage,
+            cost_usd: spoken.cost,
         }));
     }
 
@@ -342,14 +338,21 @@ impl Draft<'_> {
             provider: next.provider.clone(),
             model: next.model.clone(),
             usage: spoken.usage,
-            cost_usd: None,
+            cost_usd: spoken.cost,
         }));
     }
 
-    /// The attempt's row, and its share of the sums. Prices are not known yet, so no cost is complete once something was asked.
-    fn record(&mut self, spoken: &Spoken, outcome: &'static str, failure: Option<&AttemptFailure>) {
-        self.change.head.usage = self.change.head.usage.plus(spoken.usage);
-        self.change.head.cost_complete = false;
+    /// The attempt's row, and its share of the sums. A provider that did not come to its end may have counted more than it said.
+    fn record(
+        &mut self,
+        bot: &Bot,
+        spoken: &Spoken,
+        outcome: &'static str,
+        failure: Option<&AttemptFailure>,
+    ) {
+        let ended = outcome == AttemptRecord::COMPLETED;
+        let head = &mut self.change.head;
+        head.spend(bot.index, spoken.usage, spoken.cost, ended);
         self.change.attempt = Some(AttemptRecord {
             turn: self.change.head.turns,
             attempt: spoken.attempt,
@@ -361,6 +364,7 @@ impl Draft<'_> {
                 retryable: failure.retryable,
             }),
             usage: spoken.usage,
+            cost: spoken.cost,
             duration_ms: spoken.duration_ms,
             first_delta_ms: spoken.first_delta_ms,
         });
@@ -391,6 +395,7 @@ impl Draft<'_> {
             status,
             stop_reason,
             usage: spoken.map(|spoken| spoken.usage).unwrap_or_default(),
+            cost: spoken.and_then(|spoken| spoken.cost),
             provider: Some(target.provider),
             model: Some(target.model),
             at: self.at,

@@ -1,7 +1,7 @@
 //! A run as its owner knows it, and what an attempt came to.
 
 use crate::{
-    conversation::{Bot, BotVersion, Message, RunId, Target, Timestamp, Usage, speaker},
+    conversation::{Bot, BotVersion, Cost, Message, RunId, Target, Timestamp, Usage, speaker},
     models::{Asked, Change, Claimed, Command, CommandKind, Head},
 };
 
@@ -124,6 +124,8 @@ pub(super) struct Spoken {
     pub(super) reasoning_bytes: usize,
     pub(super) refusal: Option<String>,
     pub(super) usage: Usage,
+    /// `None` where no price or no usage is known.
+    pub(super) cost: Option<Cost>,
     pub(super) duration_ms: u64,
     /// From the request to the first delta that was shown, whatever its kind; `None` where nothing was.
     pub(super) first_delta_ms: Option<u64>,
@@ -139,6 +141,7 @@ impl Spoken {
             reasoning_bytes: 0,
             refusal: None,
             usage: Usage::default(),
+            cost: None,
             duration_ms: 0,
             first_delta_ms: None,
         }

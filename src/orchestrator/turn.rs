@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use super::{
     attempt::{self, Ended, Stage},
+    clock,
     driver::Driver,
+    offers::Offers,
     plan::Step,
     state::Spoken,
 };
 use crate::{
-    conversation::{AttemptFailure, Bot, FailedAttempt, Failure, FailureCode, Target, lay_out},
+    conversation::{
+        AttemptFailure, Bot, FailedAttempt, Failure, FailureCode, ParamName, Pricing, Target,
+        lay_out,
+    },
     models::StoreError,
     providers::{Admission, Obstacle, Place, Provider, Request},
 };
@@ -52,6 +57,7 @@ impl Driver {
                 prompt: &prompt,
                 params: &speaker.params,
                 cache_key: &cache_key,
+                show_reasoning: self.state.show_reasoning && self.reasons(&target),
             };
             let stage = Stage {
                 channel: &self.channel,
@@ -61,6 +67,7 @@ impl Driver {
                 bot_index: speaker.index,
                 show_reasoning: self.state.show_reasoning,
                 max_text_bytes: self.config.max_text_bytes,
+                pricing: self.pricing(&target, speaker),
             };
             let number = self.state.asked.attempts + 1;
             self.signals.speaks.send_replace(true);
@@ -86,6 +93,23 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// What a request to that target costs that begins now.
+    fn pricing(&self, target: &Target, speaker: &Bot) -> Option<Pricing> {
+        let Target { provider, model } = target;
+        let catalogue = &self.config.catalogue;
+        catalogue.pricing(provider, model, &speaker.params, clock::now())
+    }
+
+    /// Whether it is worth asking for reasoning: models that have none may refuse even the question.
+    fn reasons(&self, target: &Target) -> bool {
+        let offers = Offers {
+            registry: &self.registry,
+            catalogue: &self.config.catalogue,
+        };
+        let facts = offers.facts(target);
+        facts.is_some_and(|facts| facts.params.contains_key(&ParamName::ReasoningEffort))
     }
 
     /// Who is asked next, once that is possible. `place` is kept for the look after a wait.

@@ -16,8 +16,8 @@ pub(super) trait Adapter: Send + Sync {
     /// What reads the answer to that request.
     fn converter(&self, request: &Request<'_>) -> Box<dyn Converter>;
 
-    /// The parameters that the API has a field for, by our names.
-    fn params(&self) -> &'static [&'static str];
+    /// The parameters that the API has a field for by which that model is asked, by our names. Empty: models in general.
+    fn params(&self, model: &str) -> &'static [&'static str];
 
     /// Whether a refusal taught the adapter to ask in another way, so that the attempt is worth sending once more. A refused
     /// request has cost nothing.

@@ -143,4 +143,6 @@ pub struct Request<'a> {
     pub params: &'a Params,
     /// Stable for a bot in a run, so that its requests find the same prompt cache.
     pub cache_key: &'a str,
+    /// Whether reasoning is asked for, where the API brings none unasked.
+    pub show_reasoning: bool,
 }

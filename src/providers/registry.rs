@@ -10,7 +10,7 @@ use super::{
     openai,
     reply::Limits,
 };
-use crate::conversation::{AttemptFailure, ProviderInfo};
+use crate::conversation::{AttemptFailure, Offering, ProviderInfo};
 
 /// All kinds of APIs, one line each.
 pub const KINDS: [&Kind; 2] = [&openai::KIND, &anthropic::KIND];
@@ -23,7 +23,7 @@ pub struct Registry {
 
 struct Entry {
     config: Arc<ProviderConfig>,
-    params: &'static [&'static str],
+    adapter: Arc<dyn Adapter>,
     /// `None` if it is not configured.
     provider: Option<Provider>,
 }
@@ -106,6 +106,18 @@ impl Registry {
         }
     }
 
+    /// A model of that provider, as far as the API goes by which it is asked. Empty: models in general.
+    #[must_use]
+    pub fn offering<'a>(&self, name: &'a str, model: &'a str) -> Option<Offering<'a>> {
+        let entry = self.entries.get(name)?;
+        Some(Offering {
+            provider: name,
+            kind: entry.config.kind.name,
+            model,
+            fields: entry.adapter.params(model),
+        })
+    }
+
     /// All providers, by name.
     #[must_use]
     pub fn infos(&self) -> Vec<ProviderInfo> {
@@ -115,7 +127,7 @@ impl Registry {
             configured: entry.provider.is_some(),
             simulated: entry.config.simulated,
             models: entry.config.models.clone(),
-            params: entry.params,
+            all_models: entry.config.models == entry.config.kind.models,
             breakers: entry
                 .provider
                 .as_ref()
@@ -135,7 +147,6 @@ impl Entry {
     ) -> Result<Self, RegistryError> {
         let adapter = (config.kind.adapter)(&config);
         let config = Arc::new(config);
-        let params = adapter.params();
         // Local servers want no key; the vendor's own address does.
         let provider = if config.api_key.is_some() || config.base_url.is_some() {
             let url = config.base_url.as_deref().unwrap_or("https://");
@@ -151,7 +162,7 @@ impl Entry {
                     config.max_concurrent,
                     config.requests_per_minute,
                 )),
-                adapter,
+                adapter: Arc::clone(&adapter),
                 client,
                 limits,
             })
@@ -160,7 +171,7 @@ impl Entry {
         };
         Ok(Self {
             config,
-            params,
+            adapter,
             provider,
         })
     }

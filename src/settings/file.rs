@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) http: Http,
     pub(super) stream: Stream,
     pub(super) providers: BTreeMap<String, Provider>,
+    pub(super) models_file: Option<String>,
     pub(super) simulator: Simulator,
     pub(super) timeouts: Timeouts,
     pub(super) retry: Retry,

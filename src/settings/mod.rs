@@ -12,7 +12,7 @@ mod file;
 mod providers;
 mod read;
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 pub use addresses::{HIDDEN, check_redis_url, database_url, without_secrets};
 pub use environment::{Environment, InvalidLine};
@@ -39,6 +39,8 @@ pub struct Settings {
     pub stream: Stream,
     /// The providers.
     pub providers: Vec<Provider>,
+    /// A file of facts about models, over our own.
+    pub models_file: Option<PathBuf>,
     /// How much slower than its own pace the simulator speaks.
     pub simulator_pace: f64,
     /// How long an attempt waits for what.

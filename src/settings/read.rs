@@ -1,6 +1,6 @@
 //! The file and the environment into settings, noting every mistake on the way.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use serde_json::Value;
@@ -101,6 +101,7 @@ impl Reader<'_> {
                 retry: millis(stream.retry_ms.0),
             },
             providers: self.providers(&file.providers, development),
+            models_file: file.models_file.as_ref().map(PathBuf::from),
             simulator_pace: self.pace(file.simulator.pace),
             timeouts: Timeouts {
                 connect: millis(timeouts.connect_ms.0),

@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use crate::{
     app::Parts,
-    conversation::{BotSpec, EventId, Params, ProviderInfo, RunError, RunId, StartRun, StopMode},
+    conversation::{
+        BotSpec, Cost, EventId, Params, ProviderInfo, RunError, RunId, StartRun, StopMode,
+    },
     orchestrator::{Runs, Started, Streaming},
 };
 
@@ -240,10 +242,15 @@ impl<W: Write> Screen<W> {
                     .as_str()
                     .or(event["error"]["code"].as_str())
                     .unwrap_or_default();
+                let cost = match (dollars(event), event["cost_complete"] == true) {
+                    (Some(dollars), true) => format!(", {dollars}"),
+                    (Some(dollars), false) => format!(", {dollars} and what is not known"),
+                    (None, _) => String::new(),
+                };
                 writeln!(
                     self.out,
                     "{}",
-                    self.paint(1, &format!("{}: {why}", text("type")))
+                    self.paint(1, &format!("{}: {why}{cost}", text("type")))
                 )
             }
             _ => Ok(()),
@@ -267,9 +274,8 @@ impl<W: Write> Screen<W> {
         let spoken = event["turn"].as_u64().unwrap_or_default() + 1;
         self.tokens += event["usage"]["input_tokens"].as_u64().unwrap_or_default();
         self.tokens += event["usage"]["output_tokens"].as_u64().unwrap_or_default();
-        let cost = event["cost_usd"]
-            .as_f64()
-            .map(|usd| format!(", ${usd:.6}"))
+        let cost = dollars(event)
+            .map(|dollars| format!(", {dollars}"))
             .unwrap_or_default();
         let progress = format!(
             "[turn {spoken} of {}, {} tokens so far{cost}]",
@@ -301,6 +307,12 @@ impl<W: Write> Screen<W> {
     fn paint(&self, style: u8, text: &str) -> String {
         format!("{}{}{}", self.begin(style), printable(text), self.end())
     }
+}
+
+/// What the event says that something cost, with all its digits; nothing where that is not known.
+fn dollars(event: &Value) -> Option<String> {
+    let cost: Option<Cost> = serde_json::from_value(event["cost_usd"].clone()).ok()?;
+    Some(format!("${}", cost?))
 }
 
 /// Model output without what could command the terminal.
@@ -344,6 +356,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_talk_cost_is_shown_to_the_last_digit() {
+        let ended = |cost: &str| {
+            let event = format!("data: {{\"type\":\"run.stopped\",\"reason\":\"r\",{cost}}}\n\n");
+            shown(false, &event)
+        };
+        for (cost, text) in [
+            (
+                "\"cost_usd\":0.000000123456,\"cost_complete\":true",
+                ", $0.000000123456",
+            ),
+            (
+                "\"cost_usd\":1.5,\"cost_complete\":false",
+                ", $1.5 and what is not known",
+            ),
+            ("\"cost_usd\":null,\"cost_complete\":false", ""),
+        ] {
+            assert_eq!(ended(cost), format!("run.stopped: r{text}\n"));
+        }
+    }
+
+    #[test]
     fn on_a_terminal_each_bot_has_its_colour() {
         assert!(shown(true, TALK).contains("\u{1b}[33mHi[31m you\u{1b}[0m"));
     }
@@ -374,7 +407,7 @@ mod tests {
             configured,
             simulated: false,
             models: vec!["m".into()],
-            params: &[],
+            all_models: false,
             breakers: Vec::new(),
         };
         let both = [info("anthropic", true), info("openai", true)];

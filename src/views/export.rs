@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::run::{BotView, RunView};
+use super::run::{BotView, RunView, TotalView};
 use crate::conversation::{
-    Bot, BotVersion, Message, MessageKind, MessageStatus, RunId, StopReason, Timestamp, Transcript,
-    Usage,
+    Bot, BotVersion, Cost, Message, MessageKind, MessageStatus, RunId, Spent, StopReason,
+    Timestamp, Transcript, Usage,
 };
 
 /// The export.
@@ -22,6 +22,7 @@ pub struct ExportView {
 struct VersionedBotView {
     #[serde(flatten)]
     newest: BotView,
+    total: TotalView,
     versions: Vec<VersionView>,
 }
 
@@ -49,7 +50,10 @@ struct MessageView {
     status: MessageStatus,
     stop_reason: Option<StopReason>,
     usage: Usage,
-    cost_usd: Option<f64>,
+    /// Of the attempt that gave the text, as the usage.
+    cost_usd: Option<Cost>,
+    /// All attempts of the turn together.
+    total: Option<TotalView>,
     provider: Option<String>,
     model: Option<String>,
     at: Timestamp,
@@ -61,24 +65,29 @@ impl From<Transcript> for ExportView {
             run,
             versions,
             messages,
+            spent,
         } = transcript;
         let in_progress = run.in_progress.map(|open| InProgressView {
             turn: open.turn,
             bot_index: open.bot_index,
         });
-        let with_versions = |bot: Bot| {
+        let with_versions = |bot: Bot, total: TotalView| {
             let own = versions
                 .iter()
                 .filter(|version| version.bot.index == bot.index);
             VersionedBotView {
                 versions: own.cloned().map(VersionView::from).collect(),
                 newest: bot.into(),
+                total,
             }
         };
         Self {
             in_progress,
             run: RunView::with_bots(run, with_versions),
-            messages: messages.into_iter().map(MessageView::from).collect(),
+            messages: messages
+                .into_iter()
+                .map(|message| MessageView::new(message, &spent))
+                .collect(),
         }
     }
 }
@@ -92,9 +101,13 @@ impl From<BotVersion> for VersionView {
     }
 }
 
-impl From<Message> for MessageView {
-    fn from(message: Message) -> Self {
+impl MessageView {
+    /// The message, and what its turn took: `spent` is by turn.
+    fn new(message: Message, spent: &[Spent]) -> Self {
+        let turn = message.turn.and_then(|turn| usize::try_from(turn).ok());
+        let total = turn.and_then(|turn| spent.get(turn)).copied();
         Self {
+            total: total.map(TotalView::from),
             kind: message.kind,
             turn: message.turn,
             bot_index: message.bot_index,
@@ -104,7 +117,7 @@ impl From<Message> for MessageView {
             status: message.status,
             stop_reason: message.stop_reason,
             usage: message.usage,
-            cost_usd: None,
+            cost_usd: message.cost,
             provider: message.provider,
             model: message.model,
             at: message.at,

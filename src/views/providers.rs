@@ -1,8 +1,10 @@
-//! The providers as JSON. Never a key.
+//! The providers as JSON: enough of it to build a form from. Never a key.
 
 use serde::Serialize;
 
-use crate::conversation::{BreakerInfo, ProviderInfo};
+use crate::conversation::{
+    BreakerInfo, ModelFacts, Offer, ParamName, Price, Rates, Rule, Shape, Timestamp,
+};
 
 /// All providers.
 #[derive(Debug, Serialize)]
@@ -16,8 +18,9 @@ struct ProviderView {
     kind: &'static str,
     configured: bool,
     simulated: bool,
-    models: Vec<String>,
-    params: &'static [&'static str],
+    models: Vec<ModelView>,
+    /// What goes for all other models.
+    params: Vec<ParamView>,
     breakers: Vec<BreakerView>,
 }
 
@@ -27,6 +30,78 @@ struct BreakerView {
     model: String,
     state: &'static str,
     retry_in_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelView {
+    name: String,
+    params: Vec<ParamView>,
+    context_window: Option<u64>,
+    max_output: Option<u64>,
+    /// Those in force now; empty where none is known.
+    prices: Vec<PriceView>,
+}
+
+#[derive(Debug, Serialize)]
+struct ParamView {
+    name: &'static str,
+    r#type: &'static str,
+    min: Option<serde_json::Number>,
+    max: Option<serde_json::Number>,
+    choices: Option<Vec<String>>,
+    /// What the provider does without it is not known.
+    default: Option<()>,
+    /// Of a list of texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_items: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only_with: Option<WithView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_with: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    less_than: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct WithView {
+    name: &'static str,
+    values: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PriceView {
+    from: Timestamp,
+    service_tier: Option<String>,
+    max_prompt_tokens: Option<u64>,
+    usd_per_million_tokens: Rates,
+}
+
+impl ProvidersView {
+    /// These providers, with the prices of that moment.
+    #[must_use]
+    pub fn new(offers: Vec<Offer>, at: Timestamp) -> Self {
+        let view = |offer: Offer| ProviderView {
+            name: offer.info.name,
+            kind: offer.info.kind,
+            configured: offer.info.configured,
+            simulated: offer.info.simulated,
+            models: offer
+                .models
+                .into_iter()
+                .map(|model| ModelView::new(model, at))
+                .collect(),
+            params: params(offer.general),
+            breakers: offer
+                .info
+                .breakers
+                .into_iter()
+                .map(BreakerView::from)
+                .collect(),
+        };
+        Self {
+            providers: offers.into_iter().map(view).collect(),
+        }
+    }
 }
 
 impl From<BreakerInfo> for BreakerView {
@@ -43,30 +118,70 @@ impl From<BreakerInfo> for BreakerView {
     }
 }
 
-impl From<Vec<ProviderInfo>> for ProvidersView {
-    fn from(infos: Vec<ProviderInfo>) -> Self {
-        let view = |info: ProviderInfo| {
-            let ProviderInfo {
-                name,
-                kind,
-                configured,
-                simulated,
-                models,
-                params,
-                breakers,
-            } = info;
-            ProviderView {
-                name,
-                kind,
-                configured,
-                simulated,
-                models,
-                params,
-                breakers: breakers.into_iter().map(BreakerView::from).collect(),
-            }
-        };
+impl ModelView {
+    fn new(model: ModelFacts, at: Timestamp) -> Self {
         Self {
-            providers: infos.into_iter().map(view).collect(),
+            prices: model.prices_at(at).into_iter().map(PriceView::of).collect(),
+            name: model.name.clone(),
+            context_window: model.context_window,
+            max_output: model.max_output,
+            params: params(model),
         }
+    }
+}
+
+impl PriceView {
+    fn of(price: &Price) -> Self {
+        Self {
+            from: price.from,
+            service_tier: price.service_tier.clone(),
+            max_prompt_tokens: price.max_prompt_tokens,
+            usd_per_million_tokens: price.rates,
+        }
+    }
+}
+
+fn params(model: ModelFacts) -> Vec<ParamView> {
+    let params = model.params.into_iter();
+    params.map(|(name, rule)| param(name, rule)).collect()
+}
+
+fn param(name: ParamName, rule: Rule) -> ParamView {
+    let Rule {
+        shape,
+        only_with,
+        not_with,
+        less_than,
+    } = rule;
+    let (mut min, mut max, mut choices, mut items) = (None, None, None, None);
+    match shape {
+        Shape::Integer {
+            min: least,
+            max: most,
+        } => (min, max) = (least.map(Into::into), most.map(Into::into)),
+        Shape::Number {
+            min: least,
+            max: most,
+        } => {
+            let number = serde_json::Number::from_f64;
+            (min, max) = (least.and_then(number), most.and_then(number));
+        }
+        Shape::Choice(words) => choices = Some(words),
+        Shape::Texts { max_items } => items = max_items,
+    }
+    ParamView {
+        name: name.as_str(),
+        r#type: name.kind(),
+        min,
+        max,
+        choices,
+        max_items: items,
+        default: None,
+        only_with: only_with.map(|(name, values)| WithView {
+            name: name.as_str(),
+            values,
+        }),
+        not_with: not_with.into_iter().map(ParamName::as_str).collect(),
+        less_than: less_than.map(ParamName::as_str),
     }
 }

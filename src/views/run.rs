@@ -4,13 +4,13 @@ use axum::http::{HeaderValue, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::conversation::{
-    Bot, BotChange, EndReason, Failure, HistoryPage, Params, Run, RunId, RunStatus, StopAnswer,
-    Target, Timestamp, Usage,
+    Bot, BotChange, Cost, EndReason, Failure, HistoryPage, Params, Run, RunId, RunStatus, Spent,
+    StopAnswer, Target, Timestamp, Usage,
 };
 
 /// A run.
 #[derive(Debug, Serialize)]
-pub struct RunView<B = BotView> {
+pub struct RunView<B = RunBotView> {
     run_id: RunId,
     status: RunStatus,
     reason: Option<EndReason>,
@@ -21,7 +21,7 @@ pub struct RunView<B = BotView> {
     show_reasoning: bool,
     bots: Vec<B>,
     usage: Usage,
-    cost_usd: Option<f64>,
+    cost_usd: Option<Cost>,
     cost_complete: bool,
     last_event_id: String,
     created_at: Timestamp,
@@ -31,13 +31,18 @@ pub struct RunView<B = BotView> {
 
 impl From<Run> for RunView {
     fn from(run: Run) -> Self {
-        Self::with_bots(run, BotView::from)
+        Self::with_bots(run, |bot, total| RunBotView {
+            bot: bot.into(),
+            total,
+        })
     }
 }
 
 impl<B> RunView<B> {
-    /// The run, its bots shown in that way.
-    pub(super) fn with_bots(run: Run, show: impl FnMut(Bot) -> B) -> Self {
+    /// The run, its bots with what each took shown in that way.
+    pub(super) fn with_bots(run: Run, mut show: impl FnMut(Bot, TotalView) -> B) -> Self {
+        let totals = run.spent.into_iter().map(TotalView::from);
+        let bots = run.bots.into_iter().zip(totals);
         Self {
             run_id: run.id,
             status: run.status,
@@ -47,7 +52,7 @@ impl<B> RunView<B> {
             turns: run.totals.turns,
             max_turns: run.max_turns,
             show_reasoning: run.show_reasoning,
-            bots: run.bots.into_iter().map(show).collect(),
+            bots: bots.map(|(bot, total)| show(bot, total)).collect(),
             usage: run.totals.usage,
             cost_usd: run.totals.cost_usd,
             cost_complete: run.totals.cost_complete,
@@ -154,6 +159,36 @@ impl From<StopAnswer> for StoppedView {
         Self {
             run: answer.run.into(),
             pending: answer.pending,
+        }
+    }
+}
+
+/// A bot of a run in its newest version, with what all its turns took.
+#[derive(Debug, Serialize)]
+pub struct RunBotView {
+    #[serde(flatten)]
+    bot: BotView,
+    total: TotalView,
+}
+
+/// What several attempts took, also those that were given up, cut or failed.
+#[derive(Debug, Serialize)]
+pub(super) struct TotalView {
+    attempts: u32,
+    usage: Usage,
+    /// The sum of what is known; null where nothing is.
+    cost_usd: Option<Cost>,
+    /// Whether that is all of it.
+    cost_complete: bool,
+}
+
+impl From<Spent> for TotalView {
+    fn from(spent: Spent) -> Self {
+        Self {
+            attempts: spent.attempts,
+            usage: spent.usage,
+            cost_usd: spent.cost_usd(),
+            cost_complete: spent.complete,
         }
     }
 }

@@ -96,6 +96,7 @@ pub(super) const FENCES: &[(&str, Fence)] = &[
     ("reqwest", Only(&["providers"])),
     ("rustls", Only(&["providers"])),
     ("sea_orm", Only(&["models", "app"])),
+    ("serde_yaml_ng", Only(&["app"])),
     ("sse_stream", Only(&["providers"])),
     // The rules are pure: no clock, no I/O, no async.
     ("tokio", NotIn(&["conversation"])),

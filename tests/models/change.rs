@@ -104,6 +104,7 @@ impl Draft {
             status: MessageStatus::Completed,
             stop_reason: None,
             usage: Usage::default(),
+            cost: None,
             provider: None,
             model: None,
             at: AT,

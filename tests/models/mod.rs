@@ -3,6 +3,7 @@
 mod change;
 mod migrations;
 mod model;
+mod money;
 mod ownership;
 mod plans;
 

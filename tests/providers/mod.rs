@@ -1,7 +1,7 @@
 //! The adapters, through a real HTTP server of bytes: every recorded body, every deviation, every way to break off.
 
 mod deviations;
-mod recorded;
+pub(crate) mod recorded;
 mod requests;
 mod responses;
 mod server;
@@ -115,6 +115,7 @@ pub(crate) async fn ask(registry: &Registry) -> Heard {
         prompt: &prompt(),
         params: &params,
         cache_key: "run:0",
+        show_reasoning: false,
     };
     let listened = within("the answer", listen(registry, request, &mut heard)).await;
     if let Err(AttemptFailure { failure, .. }) = listened {
@@ -272,6 +273,7 @@ async fn dropping_an_answer_closes_its_connection() {
         prompt: &prompt(),
         params: &params,
         cache_key: "run:0",
+        show_reasoning: false,
     };
     let mut reply = send(&registry, request).await.unwrap();
     assert_eq!(reply.next().await.unwrap(), Some(Part::Text("Hi".into())));

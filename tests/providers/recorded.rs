@@ -21,7 +21,7 @@ pub(super) fn kind_of(entry: &Value) -> &'static str {
     }
 }
 
-pub(super) fn canned(name: &str) -> Canned {
+pub(crate) fn canned(name: &str) -> Canned {
     let body = std::fs::read(Path::new("tests/fixtures").join(name)).unwrap();
     let content_type = match name.rsplit_once('.').unwrap().1 {
         "html" => "text/html; charset=utf-8",

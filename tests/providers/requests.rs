@@ -36,6 +36,7 @@ async fn sent_by(
         prompt: &prompt(),
         params: &params,
         cache_key: "run:0",
+        show_reasoning: false,
     };
     // The answer is no matter here.
     drop(super::send(&registry, request).await);
@@ -60,8 +61,15 @@ fn all_params() -> Params {
         max_tokens: Some(99),
         temperature: Some(0.5),
         top_p: Some(0.9),
+        top_k: Some(40),
         stop: Some(vec!["END".into()]),
         seed: Some(7),
+        presence_penalty: Some(-0.5),
+        frequency_penalty: Some(1.5),
+        reasoning_effort: Some("low".into()),
+        thinking_budget_tokens: Some(1024),
+        verbosity: Some("high".into()),
+        service_tier: Some("auto".into()),
     }
 }
 

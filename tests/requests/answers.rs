@@ -101,7 +101,10 @@ async fn a_turn_in_progress_is_named_and_not_in_the_export() {
 async fn the_providers() {
     let app = TestApp::with(
         Script::default(),
-        json!({"providers": {"anthropic": {"base_url": null}}}),
+        json!({"providers": {
+            "anthropic": {"base_url": null, "models": ["claude-haiku-5-5", "claude-haiku-4-5"]},
+            "openai": {"models": ["gpt-6-sol", "gpt-5.5", "some-model"]},
+        }}),
     )
     .await;
     let answer = app.get("/api/providers").await;

@@ -182,7 +182,7 @@ async fn only_the_version_that_was_read_is_changed_where_the_caller_says_so() {
         "a change of nothing makes no version"
     );
     assert_eq!(
-        patch("\"1\", \"2\"", json!({"params": {"seed": 1}}))
+        patch("\"1\", \"2\"", json!({"params": {"max_tokens": 9}}))
             .await
             .header("etag"),
         "\"3\""

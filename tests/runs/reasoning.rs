@@ -367,3 +367,36 @@ async fn a_run_goes_on_showing_its_reasoning_after_a_restart() {
     assert_eq!(app.export(&id).await["messages"][1]["text"], "Yes.");
     app.close().await;
 }
+
+/// Responses tells nothing of it unasked. Who cannot think is not asked: it would refuse the question.
+#[tokio::test]
+async fn reasoning_is_asked_for_where_it_is_shown_and_the_model_can_think() {
+    let script = Script::text("Yes.").reasoning("They ask.");
+    let settings = json!({"providers": {"openai": {"api": "responses"}}});
+    let app = TestApp::with(script, settings).await;
+    let mut order = talk(3);
+    let bot = |model: &str, params: Value| json!({"provider": "openai", "model": model, "params": params});
+    order["bots"] = json!([
+        bot("gpt-6-luna", json!({"reasoning_effort": "low"})),
+        bot("gpt-4.1", json!({})),
+        bot("gpt-5.1", json!({"reasoning_effort": "none"})),
+    ]);
+    for show in [true, false] {
+        order["show_reasoning"] = json!(show);
+        let id = app.start(&order).await;
+        app.events(&id).await;
+    }
+    let asked: Vec<Value> = app
+        .simulator
+        .requests()
+        .into_iter()
+        .map(|request| request.body["reasoning"].clone())
+        .collect();
+    let (low, none) = (json!({"effort": "low"}), json!({"effort": "none"}));
+    let told = json!({"effort": "low", "summary": "auto"});
+    assert_eq!(
+        asked,
+        [told, Value::Null, none.clone(), low, Value::Null, none]
+    );
+    app.close().await;
+}

@@ -21,6 +21,7 @@ pub struct Model {
     pub outcome: String,
     #[sea_orm(column_type = "Text")]
     pub usage: String,
+    pub cost: Option<i64>,
     pub duration_ms: i64,
     pub first_delta_ms: Option<i64>,
     pub at: i64,

@@ -25,6 +25,7 @@ pub struct Model {
     pub stop_reason: Option<String>,
     #[sea_orm(column_type = "Text")]
     pub usage: String,
+    pub cost: Option<i64>,
     pub provider: Option<String>,
     pub model: Option<String>,
     pub at: i64,

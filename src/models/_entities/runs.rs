@@ -27,7 +27,10 @@ pub struct Model {
     pub open_seq: Option<i64>,
     #[sea_orm(column_type = "Text")]
     pub usage: String,
+    pub cost: i64,
     pub cost_complete: bool,
+    #[sea_orm(column_type = "Text")]
+    pub spent: String,
     pub last_seq: i64,
     pub last_command: i64,
     pub lease_owner: Option<String>,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    conversation::{FailureCode, Params, RunId, StopMode, Usage},
+    conversation::{Cost, FailureCode, Params, RunId, Spent, StopMode, Usage},
     models::Asked,
 };
 
@@ -33,7 +33,9 @@ fn queued(max_turns: u32) -> RunState {
             turns: 0,
             open_seq: None,
             usage: Usage::default(),
+            cost: Cost::ZERO,
             cost_complete: true,
+            spent: vec![Spent::NOTHING; 2],
             last_seq: 1,
             started_at: None,
             finished_at: None,
@@ -68,6 +70,7 @@ fn said(attempt: u32, text: &str) -> Spoken {
     Spoken {
         text: text.into(),
         usage,
+        cost: None,
         duration_ms: 9,
         first_delta_ms,
         ..Spoken::nothing(target("m0"), attempt)
@@ -333,6 +336,94 @@ fn one_of_two_that_refuses_ends_the_run() {
     );
     assert_eq!(names(&change), ["turn.completed", "run.completed"]);
     assert_eq!(state.head.reason, Some(EndReason::Refusal));
+}
+
+#[test]
+fn money_is_summed_over_all_attempts_and_by_bot() {
+    let mut state = queued(2);
+    take(&mut state, &Step::Begin, &[]);
+    let priced = |picos: u128| Spoken {
+        cost: Cost::from_picos(picos),
+        ..said(1, "Hi.")
+    };
+    let done = |picos| Step::Completed(priced(picos), StopReason::EndTurn);
+    let change = take(&mut state, &done(40), &[]);
+    assert_eq!(change.attempt.and_then(|a| a.cost), Cost::from_picos(40));
+    assert!(state.head.cost_complete);
+
+    // The provider may have counted more than it said before it failed.
+    let retry = Step::Retry {
+        spoken: priced(5),
+        failure: AttemptFailure::new(FailureCode::Server, "m"),
+        wait_ms: 0,
+        next: target("m1"),
+    };
+    let change = take(&mut state, &retry, &[]);
+    let shown: Vec<Option<Cost>> = change
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            RunEvent::Error(error) => Some(error.cost_usd),
+            RunEvent::TurnRestarted(restarted) => Some(restarted.cost_usd),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(shown, [Cost::from_picos(5); 2]);
+
+    let change = take(&mut state, &done(300), &[]);
+    let Some(RunEvent::RunCompleted(end)) = change.events.last() else {
+        panic!("no end")
+    };
+    assert_eq!(
+        (end.totals.cost_usd, end.totals.cost_complete),
+        (Cost::from_picos(345), false)
+    );
+    let parts = state.head.spent.iter();
+    let parts: Vec<_> = parts
+        .map(|part| (part.attempts, part.cost.picos(), part.complete))
+        .collect();
+    assert_eq!(parts, [(1, 40, true), (2, 305, false)]);
+}
+
+#[test]
+fn an_attempt_of_unknown_cost_leaves_the_sum_of_the_others() {
+    let mut state = queued(3);
+    take(&mut state, &Step::Begin, &[]);
+    take(&mut state, &Step::Recovered(target("m0")), &[]);
+    assert_eq!(state.head.totals().cost_usd, None);
+    let spoken = Spoken {
+        cost: Cost::from_picos(7),
+        ..said(2, "Hi.")
+    };
+    take(
+        &mut state,
+        &Step::Completed(spoken, StopReason::EndTurn),
+        &[],
+    );
+    let totals = state.head.totals();
+    assert_eq!(
+        (totals.cost_usd, totals.cost_complete),
+        (Cost::from_picos(7), false)
+    );
+}
+
+#[test]
+fn an_attempt_that_was_not_made_costs_nothing() {
+    let mut state = queued(2);
+    take(&mut state, &Step::Begin, &[]);
+    let delayed = Step::Delayed {
+        target: target("m0"),
+        failure: Failure::new(FailureCode::RateLimited, "m"),
+        wait_ms: 5,
+    };
+    let change = take(&mut state, &delayed, &[]);
+    let Some(RunEvent::Error(error)) = change.events.first() else {
+        panic!("no error")
+    };
+    assert_eq!((error.attempt, error.cost_usd), (1, None));
+    assert_eq!(change.attempt, None);
+    assert_eq!(state.head.spent, [Spent::NOTHING; 2]);
+    assert_eq!(state.head.totals().cost_usd, Some(Cost::ZERO));
 }
 
 /// Takes the step in a process that is to end.

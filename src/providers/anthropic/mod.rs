@@ -68,41 +68,63 @@ impl Adapter for Anthropic {
         Box::new(convert::Messages::default())
     }
 
-    fn params(&self) -> &'static [&'static str] {
-        &["max_tokens", "temperature", "top_p", "stop"]
+    fn params(&self, _model: &str) -> &'static [&'static str] {
+        &[
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "stop",
+            "reasoning_effort",
+            "thinking_budget_tokens",
+            "service_tier",
+        ]
     }
 }
 
 fn body(request: &Request<'_>) -> Value {
-    // The API has no seed: it is not sent.
+    // The API has no field for those that are not named: they are refused before.
     let Params {
         max_tokens,
         temperature,
         top_p,
+        top_k,
         stop,
-        seed: _,
+        reasoning_effort,
+        thinking_budget_tokens: budget,
+        service_tier,
+        ..
     } = request.params;
+    // Thinking counts as output: what is left for the answer stays the same.
+    let room = MAX_TOKENS.saturating_add(budget.unwrap_or(0));
     let mut body = json!({
         "model": request.model,
-        "max_tokens": max_tokens.unwrap_or(MAX_TOKENS),
+        "max_tokens": max_tokens.unwrap_or(room),
         "messages": messages(request.prompt).collect::<Vec<_>>(),
         "stream": true,
         // At the top: the service sets the breakpoint on the last block, which is right for a growing conversation.
         "cache_control": {"type": "ephemeral"},
     });
-    let mut set = |field: &str, value: Option<Value>| {
+    let system = request.prompt.system.as_deref();
+    let stop = stop.as_ref().filter(|stop| !stop.is_empty());
+    let effort = reasoning_effort.as_deref();
+    let thinking = |budget: u32| json!({"type": "enabled", "budget_tokens": budget});
+    for (field, value) in [
+        ("system", system.map(Value::from)),
+        ("temperature", temperature.map(Value::from)),
+        ("top_p", top_p.map(Value::from)),
+        ("top_k", top_k.map(Value::from)),
+        ("stop_sequences", stop.map(|stop| json!(stop))),
+        (
+            "output_config",
+            effort.map(|effort| json!({"effort": effort})),
+        ),
+        ("thinking", budget.map(thinking)),
+        ("service_tier", service_tier.as_deref().map(Value::from)),
+    ] {
         if let Some(value) = value {
             body[field] = value;
         }
-    };
-    set("system", request.prompt.system.as_deref().map(Value::from));
-    set("temperature", temperature.map(Value::from));
-    set("top_p", top_p.map(Value::from));
-    set(
-        "stop_sequences",
-        stop.as_ref()
-            .filter(|stop| !stop.is_empty())
-            .map(|stop| json!(stop)),
-    );
+    }
     body
 }

@@ -124,9 +124,8 @@ impl Adapter for OpenAi {
         }
     }
 
-    /// Of the API that models in general are asked by.
-    fn params(&self) -> &'static [&'static str] {
-        match self.asked("") {
+    fn params(&self, model: &str) -> &'static [&'static str] {
+        match self.asked(model) {
             Asked::Chat => chat::PARAMS,
             Asked::Responses => responses::PARAMS,
         }
@@ -184,6 +183,7 @@ mod tests {
             prompt: &prompt,
             params: &params,
             cache_key: "run:0",
+            show_reasoning: false,
         })
     }
 
@@ -249,8 +249,10 @@ mod tests {
                 "{api:?} {base:?} {model}"
             );
         }
-        assert_eq!(adapter(Api::Auto, None).params(), responses::PARAMS);
-        assert_eq!(adapter(Api::Auto, local).params(), chat::PARAMS);
+        assert_eq!(adapter(Api::Auto, None).params(""), responses::PARAMS);
+        let compatible = adapter(Api::Auto, local);
+        assert_eq!(compatible.params(""), chat::PARAMS);
+        assert_eq!(compatible.params("gpt-5.5-pro"), responses::PARAMS);
     }
 
     #[test]

@@ -19,7 +19,19 @@ use crate::{
 pub(super) const PATH: &str = "/chat/completions";
 
 /// The parameters that the API has a field for.
-pub(super) const PARAMS: &[&str] = &["max_tokens", "temperature", "top_p", "stop", "seed"];
+pub(super) const PARAMS: &[&str] = &[
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "reasoning_effort",
+    "verbosity",
+    "service_tier",
+];
 
 /// The request's body: for `OpenAI` itself or for another, and with or without the question for usage.
 pub(super) fn body(request: &Request<'_>, vendor: bool, asks_for_usage: bool) -> Value {
@@ -40,32 +52,52 @@ pub(super) fn body(request: &Request<'_>, vendor: bool, asks_for_usage: bool) ->
         body["stream_options"]["include_obfuscation"] = json!(false);
         body["prompt_cache_key"] = json!(request.cache_key);
     }
+    set_params(&mut body, request.params, vendor);
+    body
+}
+
+/// The parameters in Chat's own fields. Which of them the model takes was checked before.
+fn set_params(body: &mut Value, params: &Params, vendor: bool) {
     let Params {
         max_tokens,
         temperature,
         top_p,
+        top_k,
         stop,
         seed,
-    } = request.params;
+        presence_penalty,
+        frequency_penalty,
+        reasoning_effort,
+        // Anthropic's own.
+        thinking_budget_tokens: _,
+        verbosity,
+        service_tier,
+    } = params;
     let limit = if vendor {
         "max_completion_tokens"
     } else {
         "max_tokens"
     };
-    let mut set = |field: &str, value: Option<Value>| {
+    let stop = stop.as_ref().filter(|stop| !stop.is_empty());
+    for (field, value) in [
+        (limit, max_tokens.map(Value::from)),
+        ("temperature", temperature.map(Value::from)),
+        ("top_p", top_p.map(Value::from)),
+        // Not OpenAI's: some compatible servers have it, and their operators say so in the catalogue.
+        ("top_k", top_k.map(Value::from)),
+        ("stop", stop.map(|stop| json!(stop))),
+        ("seed", seed.map(Value::from)),
+        ("presence_penalty", presence_penalty.map(Value::from)),
+        ("frequency_penalty", frequency_penalty.map(Value::from)),
+        (
+            "reasoning_effort",
+            reasoning_effort.as_deref().map(Value::from),
+        ),
+        ("verbosity", verbosity.as_deref().map(Value::from)),
+        ("service_tier", service_tier.as_deref().map(Value::from)),
+    ] {
         if let Some(value) = value {
             body[field] = value;
         }
-    };
-    set(limit, max_tokens.map(Value::from));
-    set("temperature", temperature.map(Value::from));
-    set("top_p", top_p.map(Value::from));
-    set(
-        "stop",
-        stop.as_ref()
-            .filter(|stop| !stop.is_empty())
-            .map(|stop| json!(stop)),
-    );
-    set("seed", seed.map(Value::from));
-    body
+    }
 }

@@ -10,7 +10,7 @@ mod models_file;
 mod parts;
 mod serve;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use axum::Router as AxumRouter;
@@ -202,9 +202,13 @@ fn take_no_jobs(ctx: &AppContext) {
     }
 }
 
+/// Signals that follow each other so closely are one.
+const ONE_BREATH: Duration = Duration::from_millis(50);
+
 /// Waits for a second signal to end.
 async fn second_signal() {
     shutdown_signal().await;
-    // Each waits for one signal of its own.
+    // Some supervisors tell the process and its group, in one breath: that is one signal.
+    tokio::time::sleep(ONE_BREATH).await;
     shutdown_signal().await;
 }

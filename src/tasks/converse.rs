@@ -34,6 +34,8 @@ impl Task for Converse {
 
     async fn run(&self, ctx: &AppContext, vars: &task::Vars) -> Result<()> {
         let parts = Parts::start(ctx).await?;
+        // No worker is waited for: whoever asks here listens here. Where another process drives the file, that one speaks.
+        parts.supervisor.drive();
         let order = order(&parts.runs.providers(), vars)?;
         let shown = converse(&parts.runs, order).await;
         parts.shut_down().await;

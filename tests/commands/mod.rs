@@ -1,6 +1,7 @@
 //! The program on the command line: what it says of a database that it cannot use, and the tasks that work on one.
 
 mod configuration;
+mod converse;
 mod prune;
 mod schema;
 

@@ -197,6 +197,9 @@ async fn a_second_signal_ends_at_once_and_loses_nothing() {
         }
     })
     .await;
+    // Not in the same breath: that would be the same signal.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(node.is_running(), "{}", node.log());
     node.signal("INT");
     let ended = tokio::time::timeout(Duration::from_secs(2), node.ended());
     let status = ended.await.expect("the node went on");

@@ -167,6 +167,12 @@ settings:
         .await;
     }
 
+    /// Whether the process has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        let process = self.process.as_mut().unwrap();
+        process.try_wait().unwrap().is_none()
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()

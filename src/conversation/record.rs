@@ -113,7 +113,7 @@ pub struct StopAnswer {
 pub struct ProviderInfo {
     /// Its name in the API.
     pub name: String,
-    /// Which API it speaks: `openai` or `anthropic`.
+    /// Which API it speaks: `openai`, `anthropic` or `gemini`.
     pub kind: &'static str,
     /// Whether runs may name it.
     pub configured: bool,

@@ -1,7 +1,8 @@
 //! What a provider's refusal means, in our words.
 //!
-//! Both APIs send `{"error": {"type", "message", "code"?}}` (Anthropic with an outer `"type": "error"`); compatible servers send
-//! the same, a bare string, or the inner object alone.
+//! `OpenAI` and Anthropic send `{"error": {"type", "message", "code"?}}` (Anthropic with an outer `"type": "error"`); compatible
+//! servers send the same, a bare string, or the inner object alone. Gemini has `{"error": {"code", "message", "status", "details"}}`,
+//! sometimes as the one element of an array.
 
 use std::time::{Duration, SystemTime};
 
@@ -28,6 +29,12 @@ pub(super) struct ErrorObject {
     pub(super) code: Option<Value>,
     #[serde(default)]
     pub(super) message: Option<Value>,
+    /// Gemini's word for the kind of error.
+    #[serde(default)]
+    pub(super) status: Option<Value>,
+    /// What Gemini says besides: reasons, and when to come back.
+    #[serde(default)]
+    pub(super) details: Option<Value>,
 }
 
 impl ErrorObject {
@@ -39,15 +46,30 @@ impl ErrorObject {
                 ..Self::default()
             }),
             object @ Value::Object(_) => serde_json::from_value(object.clone()).ok(),
+            Value::Array(all) => all.first().and_then(Self::find),
             _ => None,
         }
     }
 
+    /// What is more exact comes first.
     fn words(&self) -> impl Iterator<Item = &str> {
-        [&self.code, &self.r#type]
-            .into_iter()
-            .flatten()
+        let reasons = self.details().filter_map(|detail| detail.get("reason"));
+        let words = [&self.code, &self.r#type, &self.status];
+        reasons
+            .chain(words.into_iter().flatten())
             .filter_map(Value::as_str)
+    }
+
+    fn details(&self) -> impl Iterator<Item = &Value> {
+        let details = self.details.as_ref().and_then(Value::as_array);
+        details.into_iter().flatten()
+    }
+
+    /// Gemini's `retryDelay`, such as `37.5s`.
+    fn retry_delay(&self) -> Option<Duration> {
+        let delay = self.details().find_map(|detail| detail.get("retryDelay"))?;
+        let seconds = delay.as_str()?.strip_suffix('s')?.parse().ok()?;
+        Duration::try_from_secs_f64(seconds).ok()
     }
 
     fn text(&self) -> &str {
@@ -73,6 +95,7 @@ impl ErrorObject {
             (true, None) => "the provider reported an error without a message".to_owned(),
         };
         let mut failure = AttemptFailure::new(code, message);
+        failure.retry_after = self.retry_delay();
         // A 429 that no waiting mends.
         failure.retryable &= !self
             .words()
@@ -85,15 +108,23 @@ impl ErrorObject {
             return FailureCode::ContextExceeded;
         }
         let known = self.words().find_map(|word| match word {
-            "authentication_error" | "invalid_api_key" => Some(FailureCode::Auth),
+            "authentication_error" | "invalid_api_key" | "UNAUTHENTICATED" | "API_KEY_INVALID" => {
+                Some(FailureCode::Auth)
+            }
+            // Gemini's precondition is a billing account, where there is no free use.
             "permission_error"
             | "billing_error"
             | "insufficient_quota"
-            | "credit_balance_exhausted" => Some(FailureCode::Permission),
-            "not_found_error" | "model_not_found" => Some(FailureCode::NotFound),
-            "rate_limit_error" | "rate_limit_exceeded" => Some(FailureCode::RateLimited),
-            "overloaded_error" | "overloaded" => Some(FailureCode::Overloaded),
-            "timeout_error" => Some(FailureCode::Timeout),
+            | "credit_balance_exhausted"
+            | "PERMISSION_DENIED"
+            | "FAILED_PRECONDITION" => Some(FailureCode::Permission),
+            "not_found_error" | "model_not_found" | "NOT_FOUND" => Some(FailureCode::NotFound),
+            "rate_limit_error" | "rate_limit_exceeded" | "RESOURCE_EXHAUSTED" => {
+                Some(FailureCode::RateLimited)
+            }
+            "overloaded_error" | "overloaded" | "UNAVAILABLE" => Some(FailureCode::Overloaded),
+            "timeout_error" | "DEADLINE_EXCEEDED" => Some(FailureCode::Timeout),
+            "INVALID_ARGUMENT" => Some(FailureCode::InvalidRequest),
             "api_error" | "server_error" | "provider_unavailable" => Some(FailureCode::Server),
             _ => None,
         });
@@ -116,7 +147,10 @@ impl ErrorObject {
             )
         });
         let text = self.text().to_ascii_lowercase();
-        coded || text.contains("prompt is too long") || text.contains("maximum context length")
+        coded
+            || text.contains("prompt is too long")
+            || text.contains("maximum context length")
+            || text.contains("exceeds the maximum number of tokens allowed")
     }
 }
 
@@ -170,7 +204,7 @@ pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> A
             "the provider's address answers with a redirect ({status}); set base_url to where it leads"
         );
     }
-    failure.retry_after = retry_after(headers);
+    failure.retry_after = retry_after(headers).or(failure.retry_after);
     match headers
         .get("x-should-retry")
         .map(reqwest::header::HeaderValue::as_bytes)
@@ -334,6 +368,36 @@ mod tests {
     }
 
     #[test]
+    fn the_status_and_the_details_of_gemini_are_words_too() {
+        let error = |status: &str, details: Value| json!({"error": {"status": status, "message": "m", "details": details}});
+        for (status, code) in [
+            ("UNAUTHENTICATED", FailureCode::Auth),
+            ("PERMISSION_DENIED", FailureCode::Permission),
+            ("FAILED_PRECONDITION", FailureCode::Permission),
+            ("NOT_FOUND", FailureCode::NotFound),
+            ("RESOURCE_EXHAUSTED", FailureCode::RateLimited),
+            ("UNAVAILABLE", FailureCode::Overloaded),
+            ("DEADLINE_EXCEEDED", FailureCode::Timeout),
+            ("INVALID_ARGUMENT", FailureCode::InvalidRequest),
+            ("INTERNAL", FailureCode::Server),
+        ] {
+            let body = error(status, Value::Null);
+            let object = ErrorObject::find(&body).unwrap();
+            assert_eq!(object.failure(None).failure.code, code, "{status}");
+            let array = ErrorObject::find(&json!([body])).unwrap();
+            assert_eq!(array.failure(None).failure.code, code, "{status}");
+        }
+        let reason = json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]);
+        assert_eq!(
+            of(400, &error("INVALID_ARGUMENT", reason)),
+            (FailureCode::Auth, false)
+        );
+        let too_long = json!({"error": {"code": 400, "status": "INVALID_ARGUMENT", "message":
+            "The input token count (3) exceeds the maximum number of tokens allowed (2)."}});
+        assert_eq!(of(400, &too_long), (FailureCode::ContextExceeded, false));
+    }
+
+    #[test]
     fn a_number_in_a_frame_is_a_status() {
         let frame = json!({"error": {"code": 502, "message": "worker limit"}});
         assert_eq!(
@@ -369,6 +433,16 @@ mod tests {
         );
         assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
         assert_eq!(retry_after(&headers(&[("retry-after", "-1")])), None);
+        let delayed = |delay: &str| {
+            let details = json!([{}, {"retryDelay": delay}]);
+            let body = json!({"error": {"details": details}}).to_string();
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            refused(status, &HeaderMap::new(), body.as_bytes()).retry_after
+        };
+        assert_eq!(delayed("37.5s"), Some(Duration::from_millis(37_500)));
+        for none in ["37", "-1s", "soon", "s"] {
+            assert_eq!(delayed(none), None, "{none}");
+        }
     }
 
     #[test]

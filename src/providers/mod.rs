@@ -12,6 +12,7 @@ mod client;
 mod error;
 mod frames;
 mod gate;
+mod gemini;
 mod limits;
 mod openai;
 mod registry;

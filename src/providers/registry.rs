@@ -7,13 +7,13 @@ use super::{
     adapter::{Adapter, Outgoing},
     anthropic, client,
     gate::{Admission, Gate, Place},
-    openai,
+    gemini, openai,
     reply::Limits,
 };
 use crate::conversation::{AttemptFailure, Offering, ProviderInfo};
 
 /// All kinds of APIs, one line each.
-pub const KINDS: [&Kind; 2] = [&openai::KIND, &anthropic::KIND];
+pub const KINDS: [&Kind; 3] = [&openai::KIND, &anthropic::KIND, &gemini::KIND];
 
 /// All providers that the settings name. Cheap to clone.
 #[derive(Clone)]

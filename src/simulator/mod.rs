@@ -8,6 +8,7 @@
 
 mod anthropic;
 mod dialogue;
+mod gemini;
 mod openai;
 mod reply;
 mod responses;
@@ -78,6 +79,7 @@ impl Simulator {
             .route("/v1/chat/completions", post(chat_completions))
             .route("/v1/responses", post(create_response))
             .route("/v1/messages", post(messages))
+            .route("/v1beta/models/{model_and_verb}", post(generate_content))
             .fallback(unknown)
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&shared));
@@ -116,6 +118,12 @@ impl Simulator {
     #[must_use]
     pub fn anthropic_base_url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What `GEMINI_BASE_URL` is for it.
+    #[must_use]
+    pub fn gemini_base_url(&self) -> String {
+        format!("http://{}/v1beta", self.address)
     }
 
     /// Plans the next request that has no plan for its model.
@@ -186,7 +194,7 @@ impl Shared {
     }
 
     async fn answer(&self, api: Api, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Response {
-        let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let mut body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let headers: BTreeMap<String, String> = headers
             .iter()
             .map(|(name, value)| {
@@ -201,12 +209,17 @@ impl Shared {
             headers,
             body: body.clone(),
         });
-        let script = self.script(body["model"].as_str().unwrap_or_default());
         let checked = match api {
             Api::OpenAi => openai::check(&body),
             Api::Responses => responses::check(&body),
             Api::Anthropic => anthropic::check(&body),
+            Api::Gemini => gemini::check(uri, &body),
         };
+        if api == Api::Gemini {
+            // From here on the model is where the other APIs have it.
+            gemini::name_model(uri, &mut body);
+        }
+        let script = self.script(body["model"].as_str().unwrap_or_default());
         let content_type = match (&script.speech, checked) {
             (Speech::Silence, _) => {
                 self.cancelled.cancelled().await;
@@ -216,12 +229,7 @@ impl Shared {
                 return refusal(api, *status, headers, said.clone());
             }
             (_, Err(message)) => {
-                return refusal(
-                    api,
-                    400,
-                    &[],
-                    Some(error_body(api == Api::Anthropic, 400, &message)),
-                );
+                return refusal(api, 400, &[], Some(error_body(api, 400, &message)));
             }
             (Speech::Raw(_, content_type), Ok(())) => content_type.clone(),
             (Speech::Dialogue | Speech::Deltas(_) | Speech::Endless(_), Ok(())) => {
@@ -238,7 +246,7 @@ impl Shared {
 }
 
 fn refusal(api: Api, status: u16, headers: &[(String, String)], body: Option<Value>) -> Response {
-    let body = body.unwrap_or_else(|| error_body(api == Api::Anthropic, status, "simulated"));
+    let body = body.unwrap_or_else(|| error_body(api, status, "simulated"));
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(body)).into_response();
     for (name, value) in headers {
@@ -276,11 +284,20 @@ async fn messages(
     shared.answer(Api::Anthropic, &uri, &headers, &body).await
 }
 
+async fn generate_content(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    shared.answer(Api::Gemini, &uri, &headers, &body).await
+}
+
 async fn unknown(uri: Uri) -> Response {
     (
         StatusCode::NOT_FOUND,
         Json(error_body(
-            false,
+            Api::OpenAi,
             404,
             &format!("Invalid URL ({})", uri.path()),
         )),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    anthropic, dialogue, openai, responses,
+    anthropic, dialogue, gemini, openai, responses,
     script::{Gate, Script, Speech},
     seen::Open,
 };
@@ -19,6 +19,7 @@ pub(super) enum Api {
     OpenAi,
     Responses,
     Anthropic,
+    Gemini,
 }
 
 /// What one reply says, whatever the API.
@@ -142,6 +143,7 @@ fn pieces(script: &Script, api: Api, body: &Value) -> Box<dyn Iterator<Item = Pi
         Api::OpenAi => openai::lines(body, &said),
         Api::Responses => responses::lines(body, &said),
         Api::Anthropic => anthropic::lines(body, &said),
+        Api::Gemini => gemini::lines(body, &said),
     };
     let head = std::iter::once(Piece {
         wait: Wait::Nothing,
@@ -200,6 +202,7 @@ fn utterance(script: &Script, api: Api, body: &Value) -> Utterance {
         Api::OpenAi => openai::messages(body),
         Api::Responses => responses::messages(body),
         Api::Anthropic => anthropic::messages(body),
+        Api::Gemini => gemini::messages(body),
     };
     let deltas = match &script.speech {
         Speech::Dialogue => dialogue::deltas(&dialogue::reply(

@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::{gemini, reply::Api};
+
 /// What is said in a reply.
 #[derive(Debug, Clone)]
 pub(super) enum Speech {
@@ -259,7 +261,12 @@ impl Gate {
 }
 
 /// The body of an error status in each API's own shape.
-pub(super) fn error_body(anthropic: bool, status: u16, message: &str) -> Value {
+pub(super) fn error_body(api: Api, status: u16, message: &str) -> Value {
+    let anthropic = match api {
+        Api::Gemini => return gemini::error(status, message),
+        Api::Anthropic => true,
+        Api::OpenAi | Api::Responses => false,
+    };
     let kind = match status {
         400 => "invalid_request_error",
         401 => "authentication_error",

@@ -44,6 +44,7 @@ impl Task for Simulate {
 
 fn announce(simulator: &Simulator) -> std::io::Result<()> {
     let (openai, anthropic) = (simulator.openai_base_url(), simulator.anthropic_base_url());
+    let gemini = simulator.gemini_base_url();
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
@@ -52,7 +53,7 @@ fn announce(simulator: &Simulator) -> std::io::Result<()> {
     )?;
     writeln!(
         out,
-        "OPENAI_BASE_URL={openai} ANTHROPIC_BASE_URL={anthropic} cargo loco start"
+        "OPENAI_BASE_URL={openai} ANTHROPIC_BASE_URL={anthropic} GEMINI_BASE_URL={gemini} cargo loco start"
     )?;
     out.flush()
 }

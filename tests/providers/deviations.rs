@@ -8,7 +8,7 @@ use parley::{
 };
 
 use super::{
-    ANTHROPIC, OPENAI, PATIENT, RESPONSES, ask, hear, registry,
+    ANTHROPIC, GEMINI, OPENAI, PATIENT, RESPONSES, ask, hear, registry,
     server::{Canned, CannedServer},
 };
 
@@ -236,6 +236,9 @@ async fn a_key_repeated_inside_a_stream_is_not_passed_on() {
         (ANTHROPIC, error),
         (ANTHROPIC, "no json: canary-key"),
         (ANTHROPIC, "{\"type\":[\"canary-key\"]}"),
+        (GEMINI, error),
+        (GEMINI, "no json: canary-key"),
+        (GEMINI, "{\"candidates\":\"canary-key\"}"),
     ] {
         let heard = hear(kind, Canned::stream(format!("data: {frame}\n\n"))).await;
         assert!(heard.failure.is_some(), "{frame}");

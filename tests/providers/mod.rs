@@ -24,6 +24,7 @@ use crate::support::within;
 
 pub(crate) const OPENAI: &str = "openai";
 pub(crate) const ANTHROPIC: &str = "anthropic";
+pub(crate) const GEMINI: &str = "gemini";
 /// `OpenAI`'s kind, asked by its other API.
 pub(crate) const RESPONSES: &str = "openai by responses";
 

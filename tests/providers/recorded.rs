@@ -6,7 +6,7 @@ use parley::conversation::{FailureCode, StopReason};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{ANTHROPIC, Heard, OPENAI, RESPONSES, hear, server::Canned};
+use super::{ANTHROPIC, GEMINI, Heard, OPENAI, RESPONSES, hear, server::Canned};
 
 pub(super) fn manifest() -> BTreeMap<String, Value> {
     serde_json::from_slice(&std::fs::read("tests/fixtures/MANIFEST.json").unwrap()).unwrap()
@@ -17,6 +17,7 @@ pub(super) fn kind_of(entry: &Value) -> &'static str {
         "openai_chat" => OPENAI,
         "openai_responses" => RESPONSES,
         "anthropic_messages" => ANTHROPIC,
+        "gemini" => GEMINI,
         other => panic!("no adapter for {other}"),
     }
 }
@@ -37,9 +38,9 @@ pub(crate) fn canned(name: &str) -> Canned {
 /// Our stop reason for the provider's word.
 fn stop_reason(word: &str) -> StopReason {
     match word {
-        "stop" | "completed" | "end_turn" | "pause_turn" => StopReason::EndTurn,
-        "length" | "max_output_tokens" | "max_tokens" => StopReason::MaxTokens,
-        "content_filter" => StopReason::ContentFilter,
+        "stop" | "completed" | "end_turn" | "pause_turn" | "STOP" => StopReason::EndTurn,
+        "length" | "max_output_tokens" | "max_tokens" | "MAX_TOKENS" => StopReason::MaxTokens,
+        "content_filter" | "SAFETY" | "RECITATION" => StopReason::ContentFilter,
         "stop_sequence" => StopReason::StopSequence,
         "refusal" => StopReason::Refusal,
         "model_context_window_exceeded" => StopReason::ContextExceeded,
@@ -74,9 +75,9 @@ pub(super) fn check(name: &str, entry: &Value, heard: &Heard) {
                 "{name}: {code:?}"
             );
             let expected = match entry["error_type"].as_str() {
-                Some("overloaded_error") => FailureCode::Overloaded,
+                Some("overloaded_error" | "UNAVAILABLE") => FailureCode::Overloaded,
                 Some("insufficient_quota") => FailureCode::Permission,
-                Some("rate_limit_exceeded") => FailureCode::RateLimited,
+                Some("rate_limit_exceeded" | "RESOURCE_EXHAUSTED") => FailureCode::RateLimited,
                 Some("api_error" | "server_error") => FailureCode::Server,
                 _ => code,
             };
@@ -119,7 +120,7 @@ pub(super) fn check(name: &str, entry: &Value, heard: &Heard) {
 async fn every_recorded_body_is_understood_whole_and_in_pieces() {
     let manifest = manifest();
     assert!(
-        manifest.len() >= 64,
+        manifest.len() >= 84,
         "the recorded bodies are not all there"
     );
     let all = manifest
@@ -146,6 +147,13 @@ async fn every_recorded_refusal_has_its_code() {
         ("anthropic_400_temperature", FailureCode::InvalidRequest),
         ("anthropic_429", FailureCode::RateLimited),
         ("anthropic_529", FailureCode::Overloaded),
+        ("gemini_400_field", FailureCode::InvalidRequest),
+        ("gemini_400_key", FailureCode::Auth),
+        ("gemini_400_length", FailureCode::ContextExceeded),
+        ("gemini_403", FailureCode::Permission),
+        ("gemini_404", FailureCode::NotFound),
+        ("gemini_429", FailureCode::RateLimited),
+        ("gemini_503", FailureCode::Overloaded),
         ("openai_400_max_tokens", FailureCode::InvalidRequest),
         ("openai_400_temperature", FailureCode::InvalidRequest),
         ("openai_401", FailureCode::Auth),
@@ -168,10 +176,10 @@ async fn every_recorded_refusal_has_its_code() {
                 .collect(),
             ..Canned::stream(recorded["body"].to_string())
         };
-        let kinds: &[&str] = if name.starts_with("openai") {
-            &[OPENAI, RESPONSES]
-        } else {
-            &[ANTHROPIC]
+        let kinds: &[&str] = match name.split('_').next() {
+            Some("openai") => &[OPENAI, RESPONSES],
+            Some("gemini") => &[GEMINI],
+            _ => &[ANTHROPIC],
         };
         for kind in kinds {
             let heard = hear(kind, canned.clone()).await;
@@ -201,6 +209,7 @@ async fn a_body_cut_anywhere_is_complete_only_with_its_terminal_frame() {
             ANTHROPIC,
             "\"stop_reason\":\"end_turn\"",
         ),
+        ("gemini/multibyte.sse", GEMINI, "\"finishReason\": \"STOP\""),
     ] {
         let body = canned(name).body;
         let at = body
@@ -246,6 +255,7 @@ proptest! {
             ("openai_compat/openrouter_comments.sse", OPENAI),
             ("openai_responses/reasoning_summary.sse", RESPONSES),
             ("anthropic/thinking.sse", ANTHROPIC),
+            ("gemini/thoughts.sse", GEMINI),
         ] {
             let whole = runtime.block_on(hear(kind, canned(name)));
             let pieces = runtime.block_on(hear(kind, Canned { piece, ..canned(name) }));

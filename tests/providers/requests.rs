@@ -6,7 +6,7 @@ use parley::{
 };
 
 use super::{
-    ANTHROPIC, OPENAI, PATIENT, RESPONSES, prompt, provider, registry_of,
+    ANTHROPIC, GEMINI, OPENAI, PATIENT, RESPONSES, prompt, provider, registry_of,
     server::{Canned, CannedServer},
 };
 
@@ -101,6 +101,45 @@ async fn messages_with_every_parameter() {
 #[tokio::test]
 async fn messages_of_a_local_server() {
     insta::assert_snapshot!(sent(ANTHROPIC, Params::default(), None).await);
+}
+
+#[tokio::test]
+async fn contents_with_every_parameter() {
+    insta::assert_snapshot!(sent(GEMINI, all_params(), Some("canary-key")).await);
+}
+
+#[tokio::test]
+async fn contents_of_a_local_server() {
+    insta::assert_snapshot!(sent(GEMINI, Params::default(), None).await);
+}
+
+/// A model's name may stand in an address: none of them leads to another one, and a query of the settings is added to ours.
+#[tokio::test]
+async fn a_model_in_the_address_names_a_model_and_nothing_else() {
+    for (model, path) in [
+        ("models/gemini-3.8-flash", "gemini-3.8-flash"),
+        ("../../v1/files", "..%2F..%2Fv1%2Ffiles"),
+        ("m?alt=json#", "m%3Falt%3Djson%23"),
+        ("m:deleteModel", "m%3AdeleteModel"),
+        ("a b\r\nx-evil: 1", "a%20b%0D%0Ax-evil%3A%201"),
+    ] {
+        let server = CannedServer::start(Canned::stream("")).await;
+        let mut provider = provider(GEMINI, &server.base);
+        provider.query = vec![("user".into(), "a b".into())];
+        let registry = registry_of(provider, PATIENT);
+        let request = Request {
+            model,
+            prompt: &prompt(),
+            params: &Params::default(),
+            cache_key: "run:0",
+        };
+        drop(super::send(&registry, request).await);
+        let request = server.requests.lock().unwrap().pop().unwrap();
+        assert_eq!(
+            request.lines().next().unwrap(),
+            format!("POST /v1beta/models/{path}:streamGenerateContent?alt=sse&user=a+b HTTP/1.1")
+        );
+    }
 }
 
 /// Azure wants a version in the query and the key in a header of its own; `OpenRouter` likes to be told who asks.

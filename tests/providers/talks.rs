@@ -1,4 +1,4 @@
-//! Talks between bots of all three APIs, through the whole application and real HTTP on both sides.
+//! Talks between bots of all four APIs, through the whole application and real HTTP on both sides.
 
 use std::time::Duration;
 
@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use crate::support::{Fold, TestApp, talk, within};
 
 /// The providers, by the API that each is asked by, and the paths of their requests.
-const APIS: [(&str, &str); 3] = [
+const APIS: [(&str, &str); 4] = [
     ("openai", "/v1/chat/completions"),
     ("by-responses", "/v1/responses"),
     ("anthropic", "/v1/messages"),
+    ("gemini", "/v1beta/models/{model}:streamGenerateContent"),
 ];
 
-/// An application with a provider by Responses besides its own two, which answers at `simulator`.
+/// An application with a provider for each API, which answers at `simulator`.
 async fn app(simulator: &Simulator) -> TestApp {
     let provider =
         json!({"kind": "openai", "api": "responses", "base_url": simulator.openai_base_url()});
@@ -22,6 +23,7 @@ async fn app(simulator: &Simulator) -> TestApp {
         "by-responses": provider,
         "openai": {"base_url": simulator.openai_base_url()},
         "anthropic": {"base_url": simulator.anthropic_base_url()},
+        "gemini": {"base_url": simulator.gemini_base_url()},
     }});
     TestApp::with(Script::default(), settings).await
 }
@@ -64,7 +66,10 @@ async fn a_bot_on_each_api_talks_to_a_bot_on_each_other() {
                 "{first} and {second}"
             );
             assert!(run["usage"]["output_tokens"].as_u64() > Some(40), "{run}");
-            paths.extend([first_path, second_path, first_path, second_path]);
+            let first_path = first_path.replace("{model}", "model-a");
+            let second_path = second_path.replace("{model}", "model-b");
+            let pair = [first_path, second_path];
+            paths.extend(pair.iter().chain(&pair).cloned());
         }
     }
     let asked: Vec<String> = simulator

@@ -38,6 +38,22 @@ fn responses(text: &str) -> Value {
     json!({"model": "m", "stream": true, "input": [{"role": "user", "content": text}]})
 }
 
+fn contents(text: &str) -> Value {
+    json!({"contents": [{"role": "user", "parts": [{"text": text}]}]})
+}
+
+/// The frames that a bot of Gemini's kind would be sent.
+async fn frames(script: Script, body: &Value) -> Vec<Value> {
+    let simulator = start(script).await;
+    let verb = "models/m:streamGenerateContent?alt=sse";
+    let url = format!("{}/{verb}", simulator.gemini_base_url());
+    let text = post(url, body).await.text().await.unwrap();
+    let blocks = text.split_terminator("\r\n\r\n");
+    blocks
+        .map(|block| serde_json::from_str(block.strip_prefix("data: ").unwrap()).unwrap())
+        .collect()
+}
+
 /// The events of a stream whose events have names.
 fn events(text: &str) -> Vec<Value> {
     let blocks = text.split_terminator("\n\n");
@@ -229,6 +245,116 @@ async fn messages_come_in_the_services_order() {
         &["message_delta", "message_stop"],
     ];
     assert_eq!(kinds, expected.concat());
+}
+
+#[tokio::test]
+async fn contents_end_with_a_finish_reason_and_nothing_else() {
+    let script = Script::text("Hello there.").reasoning("Hm.").usage(5, 2);
+    let mut asking = contents("Tea?");
+    let texts = |frames: &[Value]| -> Vec<Value> {
+        let parts = frames
+            .iter()
+            .map(|frame| &frame["candidates"][0]["content"]["parts"][0]);
+        parts.cloned().collect()
+    };
+    let said = frames(script.clone(), &asking).await;
+    let spoken = [
+        json!({"text": "Hello "}),
+        json!({"text": "there."}),
+        json!({"text": ""}),
+    ];
+    assert_eq!(texts(&said), spoken, "no thoughts: nobody asked for them");
+    let (last, before) = said.split_last().unwrap();
+    assert_eq!(last["candidates"][0]["finishReason"], "STOP");
+    assert!(
+        before
+            .iter()
+            .all(|frame| frame["candidates"][0]["finishReason"].is_null())
+    );
+    let counts = &last["usageMetadata"];
+    assert_eq!(
+        [
+            "promptTokenCount",
+            "candidatesTokenCount",
+            "totalTokenCount"
+        ]
+        .map(|name| counts[name].as_u64()),
+        [Some(5), Some(2), Some(7)]
+    );
+    assert_eq!(last["modelVersion"], "m");
+    asking["generationConfig"] = json!({"thinkingConfig": {"includeThoughts": true}});
+    let thought = texts(&frames(script, &asking).await)[0].clone();
+    assert_eq!(thought, json!({"text": "Hm.", "thought": true}));
+    let cut = frames(
+        Script::text("Hello").stop_reason("MAX_TOKENS"),
+        &contents("Tea?"),
+    )
+    .await;
+    assert_eq!(
+        cut.last().unwrap()["candidates"][0]["finishReason"],
+        "MAX_TOKENS"
+    );
+    let refused = frames(Script::refusal("No."), &contents("Tea?")).await;
+    assert_eq!(
+        (
+            refused.len(),
+            &refused[0]["promptFeedback"],
+            &refused[0]["candidates"]
+        ),
+        (
+            1,
+            &json!({"blockReason": "PROHIBITED_CONTENT"}),
+            &Value::Null
+        )
+    );
+}
+
+#[tokio::test]
+async fn contents_are_refused_as_the_service_does_it() {
+    let simulator = start(Script::default()).await;
+    let with = |field: &str, value: Value| {
+        let mut body = contents("Tea?");
+        body[field] = value;
+        body
+    };
+    let good = "models/m:streamGenerateContent?alt=sse";
+    let fine = contents("Tea?");
+    for (verb, body) in [
+        ("models/m:streamGenerateContent", fine.clone()),
+        ("models/m:generateContent?alt=sse", fine.clone()),
+        ("models/:streamGenerateContent?alt=sse", fine),
+        (good, json!({})),
+        (good, json!([])),
+        (good, with("contents", json!([]))),
+        (
+            good,
+            with(
+                "contents",
+                json!([{"role": "assistant", "parts": [{"text": "x"}]}]),
+            ),
+        ),
+        (
+            good,
+            with("contents", json!([{"role": "user", "parts": []}])),
+        ),
+        (
+            good,
+            with("contents", json!([{"role": "user", "parts": [{}]}])),
+        ),
+        (good, with("model", json!("m"))),
+        (good, with("generationConfig", json!({"max_tokens": 9}))),
+    ] {
+        let url = format!("{}/{verb}", simulator.gemini_base_url());
+        let answer = post(url, &body).await;
+        assert_eq!(answer.status(), 400, "{verb} {body}");
+        let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        let error = &answer["error"];
+        assert_eq!(
+            (error["code"].as_u64(), error["status"].as_str()),
+            (Some(400), Some("INVALID_ARGUMENT")),
+            "{verb} {body}"
+        );
+    }
 }
 
 #[tokio::test]

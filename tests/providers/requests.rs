@@ -131,6 +131,7 @@ async fn a_model_in_the_address_names_a_model_and_nothing_else() {
             model,
             prompt: &prompt(),
             params: &Params::default(),
+            show_reasoning: false,
             cache_key: "run:0",
         };
         drop(super::send(&registry, request).await);

@@ -70,8 +70,19 @@ impl Adapter for Gemini {
         Box::new(convert::Contents::default())
     }
 
-    fn params(&self) -> &'static [&'static str] {
-        &["max_tokens", "temperature", "top_p", "stop", "seed"]
+    fn params(&self, _model: &str) -> &'static [&'static str] {
+        &[
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "stop",
+            "seed",
+            "presence_penalty",
+            "frequency_penalty",
+            "reasoning_effort",
+            "thinking_budget_tokens",
+        ]
     }
 }
 
@@ -91,12 +102,20 @@ fn segment(model: &str) -> String {
 }
 
 fn body(request: &Request<'_>) -> Value {
+    // The API has no verbosity and no tier: they are not sent.
     let Params {
         max_tokens,
         temperature,
         top_p,
+        top_k,
         stop,
         seed,
+        presence_penalty,
+        frequency_penalty,
+        reasoning_effort,
+        thinking_budget_tokens,
+        verbosity: _,
+        service_tier: _,
     } = request.params;
     let mut body = json!({
         "contents": request.prompt.messages.iter().map(content).collect::<Vec<_>>(),
@@ -109,11 +128,28 @@ fn body(request: &Request<'_>) -> Value {
         ("maxOutputTokens", max_tokens.map(Value::from)),
         ("temperature", temperature.map(Value::from)),
         ("topP", top_p.map(Value::from)),
+        ("topK", top_k.map(Value::from)),
         ("stopSequences", stop.map(|stop| json!(stop))),
         ("seed", seed.map(Value::from)),
+        ("presencePenalty", presence_penalty.map(Value::from)),
+        ("frequencyPenalty", frequency_penalty.map(Value::from)),
     ] {
         if let Some(value) = value {
             body["generationConfig"][field] = value;
+        }
+    }
+    // Models that do not think refuse the object: it goes only where somebody has asked for thinking. The thoughts come with it.
+    for (field, value) in [
+        (
+            "thinkingLevel",
+            reasoning_effort.as_ref().map(|word| json!(word)),
+        ),
+        ("thinkingBudget", thinking_budget_tokens.map(Value::from)),
+    ] {
+        if let Some(value) = value {
+            let config = &mut body["generationConfig"]["thinkingConfig"];
+            config[field] = value;
+            config["includeThoughts"] = json!(true);
         }
     }
     body

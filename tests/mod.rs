@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod canary;
 mod catalogue;
 mod commands;
 mod crashes;

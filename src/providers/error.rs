@@ -4,13 +4,17 @@
 //! servers send the same, a bare string, or the inner object alone. Gemini has `{"error": {"code", "message", "status", "details"}}`,
 //! sometimes as the one element of an array.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    error::Error,
+    io,
+    time::{Duration, SystemTime},
+};
 
 use reqwest::{StatusCode, header::HeaderMap};
-use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::secret::Secret;
 use crate::conversation::{AttemptFailure, FailureCode};
 
 /// How much of an error's body is read, in bytes: more is no message.
@@ -176,19 +180,77 @@ pub(super) fn unreachable(error: &reqwest::Error) -> AttemptFailure {
             "the provider's base URL is not one",
         );
     }
-    let message = if error.is_connect() {
-        "the provider cannot be reached"
-    } else if error.is_timeout() {
-        "the connection to the provider took too long"
-    } else {
-        "the provider closed the connection before it answered"
-    };
-    let code = if error.is_connect() || error.is_timeout() {
-        FailureCode::Timeout
-    } else {
-        FailureCode::Truncated
-    };
-    AttemptFailure::new(code, message)
+    if error.is_connect() {
+        let reason = no_connection(error);
+        return AttemptFailure::new(
+            FailureCode::Timeout,
+            format!("the provider cannot be reached: {reason}"),
+        );
+    }
+    if error.is_timeout() {
+        let message = "the connection to the provider took too long";
+        return AttemptFailure::new(FailureCode::Timeout, message);
+    }
+    match causes(error).find_map(|cause| cause.downcast_ref::<hyper::Error>()) {
+        Some(error) if error.is_parse_too_large() => AttemptFailure::new(
+            FailureCode::Malformed,
+            "the head of the provider's answer is too large",
+        ),
+        Some(error) if error.is_parse() => {
+            AttemptFailure::new(FailureCode::Malformed, "the provider's answer is not HTTP")
+        }
+        _ => AttemptFailure::new(
+            FailureCode::Truncated,
+            "the provider closed the connection before it answered",
+        ),
+    }
+}
+
+/// Why there is no connection, as far as that helps somebody to mend it.
+fn no_connection(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "connecting took too long".to_owned();
+    }
+    for cause in causes(error) {
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            return match tls {
+                rustls::Error::InvalidCertificate(reason) => {
+                    format!("its certificate is not trusted ({reason:?})")
+                }
+                _ => "it does not speak TLS as it should".to_owned(),
+            };
+        }
+        if let Some(io) = cause.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::ConnectionRefused
+        {
+            return "it refuses the connection".to_owned();
+        }
+        // The connector's error has a text and no kind.
+        if cause.to_string().starts_with("dns error") {
+            return "its name has no address".to_owned();
+        }
+    }
+    "the connection broke off".to_owned()
+}
+
+/// An error and what caused it, one by one. An I/O error hides the one that it was made of from `source`.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        match inner {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    })
+}
+
+/// The answer is packed in a way that was not asked for. It stays so: nobody knows how large it would become.
+pub(super) fn packed(coding: &str) -> AttemptFailure {
+    let message =
+        format!("the provider sends its answer packed ({coding}), which it was not asked for");
+    AttemptFailure::new(FailureCode::Malformed, message)
 }
 
 /// The provider answered with an error status.
@@ -247,17 +309,14 @@ pub(super) async fn read_body(mut response: reqwest::Response) -> Vec<u8> {
     body
 }
 
-/// The failure as it may be told: whatever the provider repeats of the key it was sent is taken out, before the message is cut, so
-/// that no half of it is left.
-pub(super) fn told(mut failure: AttemptFailure, secret: Option<&SecretString>) -> AttemptFailure {
+/// The failure as it may be told: whatever the provider repeats of the key it was sent is taken out, before the message is cut and
+/// after it, so that no half of it is left.
+pub(super) fn told(mut failure: AttemptFailure, secret: Option<&Secret>) -> AttemptFailure {
     let message = &mut failure.failure.message;
-    let key = secret
-        .map(|secret| secret.expose_secret().trim_start_matches("Bearer "))
-        .filter(|key| !key.is_empty());
-    if let Some(key) = key {
-        *message = message.replace(key, "[key]");
-    }
-    *message = shortened(message);
+    *message = match secret {
+        Some(secret) => shortened(&secret.parts_hidden(&shortened(&secret.hidden(message)))),
+        None => shortened(message),
+    };
     failure
 }
 
@@ -294,168 +353,4 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect()
-    }
-
-    fn of(status: u16, body: &Value) -> (FailureCode, bool) {
-        let failure = refused(
-            StatusCode::from_u16(status).unwrap(),
-            &HeaderMap::new(),
-            body.to_string().as_bytes(),
-        );
-        (failure.failure.code, failure.retryable)
-    }
-
-    #[test]
-    fn errors_are_told_apart_by_what_they_say_and_else_by_status() {
-        let error = |kind: &str, code: Value| json!({"error": {"type": kind, "code": code, "message": "m"}});
-        assert_eq!(of(401, &json!({})), (FailureCode::Auth, false));
-        assert_eq!(
-            of(
-                404,
-                &error("invalid_request_error", json!("model_not_found"))
-            ),
-            (FailureCode::NotFound, false)
-        );
-        assert_eq!(
-            of(429, &error("requests", json!("rate_limit_exceeded"))),
-            (FailureCode::RateLimited, true)
-        );
-        assert_eq!(
-            of(
-                429,
-                &error("insufficient_quota", json!("insufficient_quota"))
-            ),
-            (FailureCode::Permission, false)
-        );
-        assert_eq!(
-            of(400, &error("x", json!("context_length_exceeded"))),
-            (FailureCode::ContextExceeded, false)
-        );
-        assert_eq!(
-            of(
-                400,
-                &json!({"error": {"type": "exceed_context_size_error"}})
-            ),
-            (FailureCode::ContextExceeded, false)
-        );
-        assert_eq!(
-            of(
-                529,
-                &json!({"type": "error", "error": {"type": "overloaded_error"}})
-            ),
-            (FailureCode::Overloaded, true)
-        );
-        assert_eq!(of(500, &json!("oops")), (FailureCode::Server, true));
-        assert_eq!(
-            of(503, &json!({"error": "Loading model"})),
-            (FailureCode::Overloaded, true)
-        );
-        assert_eq!(
-            of(400, &json!({"object": "error", "code": 400})),
-            (FailureCode::InvalidRequest, false)
-        );
-        assert_eq!(of(307, &json!({})), (FailureCode::InvalidRequest, false));
-    }
-
-    #[test]
-    fn the_status_and_the_details_of_gemini_are_words_too() {
-        let error = |status: &str, details: Value| json!({"error": {"status": status, "message": "m", "details": details}});
-        for (status, code) in [
-            ("UNAUTHENTICATED", FailureCode::Auth),
-            ("PERMISSION_DENIED", FailureCode::Permission),
-            ("FAILED_PRECONDITION", FailureCode::Permission),
-            ("NOT_FOUND", FailureCode::NotFound),
-            ("RESOURCE_EXHAUSTED", FailureCode::RateLimited),
-            ("UNAVAILABLE", FailureCode::Overloaded),
-            ("DEADLINE_EXCEEDED", FailureCode::Timeout),
-            ("INVALID_ARGUMENT", FailureCode::InvalidRequest),
-            ("INTERNAL", FailureCode::Server),
-        ] {
-            let body = error(status, Value::Null);
-            let object = ErrorObject::find(&body).unwrap();
-            assert_eq!(object.failure(None).failure.code, code, "{status}");
-            let array = ErrorObject::find(&json!([body])).unwrap();
-            assert_eq!(array.failure(None).failure.code, code, "{status}");
-        }
-        let reason = json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]);
-        assert_eq!(
-            of(400, &error("INVALID_ARGUMENT", reason)),
-            (FailureCode::Auth, false)
-        );
-        let too_long = json!({"error": {"code": 400, "status": "INVALID_ARGUMENT", "message":
-            "The input token count (3) exceeds the maximum number of tokens allowed (2)."}});
-        assert_eq!(of(400, &too_long), (FailureCode::ContextExceeded, false));
-    }
-
-    #[test]
-    fn a_number_in_a_frame_is_a_status() {
-        let frame = json!({"error": {"code": 502, "message": "worker limit"}});
-        assert_eq!(
-            ErrorObject::find(&frame)
-                .unwrap()
-                .failure(None)
-                .failure
-                .code,
-            FailureCode::Server
-        );
-    }
-
-    #[test]
-    fn the_provider_says_when_to_come_back() {
-        assert_eq!(
-            retry_after(&headers(&[("retry-after", "12")])),
-            Some(Duration::from_secs(12))
-        );
-        assert_eq!(
-            retry_after(&headers(&[("retry-after", "0.5")])),
-            Some(Duration::from_millis(500))
-        );
-        assert_eq!(
-            retry_after(&headers(&[("retry-after", "9"), ("retry-after-ms", "250")])),
-            Some(Duration::from_millis(250))
-        );
-        assert_eq!(
-            retry_after(&headers(&[(
-                "retry-after",
-                "Thu, 01 Jan 1970 00:00:00 GMT"
-            )])),
-            Some(Duration::ZERO)
-        );
-        assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
-        assert_eq!(retry_after(&headers(&[("retry-after", "-1")])), None);
-        let delayed = |delay: &str| {
-            let details = json!([{}, {"retryDelay": delay}]);
-            let body = json!({"error": {"details": details}}).to_string();
-            let status = StatusCode::TOO_MANY_REQUESTS;
-            refused(status, &HeaderMap::new(), body.as_bytes()).retry_after
-        };
-        assert_eq!(delayed("37.5s"), Some(Duration::from_millis(37_500)));
-        for none in ["37", "-1s", "soon", "s"] {
-            assert_eq!(delayed(none), None, "{none}");
-        }
-    }
-
-    #[test]
-    fn a_key_that_the_provider_repeats_is_not_passed_on_not_even_half_of_it() {
-        let key = SecretString::from("Bearer canary-key");
-        for before in [0, MAX_MESSAGE - 4] {
-            let message = format!("{}canary-key {}", "x".repeat(before), "y".repeat(900));
-            let failure = AttemptFailure::new(FailureCode::Auth, message);
-            let message = told(failure, Some(&key)).failure.message;
-            assert!(
-                !message.contains("can") && message.chars().count() <= MAX_MESSAGE + 1,
-                "{message}"
-            );
-        }
-    }
-}
+mod tests;

@@ -46,6 +46,8 @@ impl Frames {
     /// The data of the next frame; `None` at the end of the body. Blocks without data are no frames.
     pub(super) async fn next(&mut self) -> Result<Option<String>, AttemptFailure> {
         loop {
+            // A provider that is quicker than we are must not keep this task from whatever else it waits for: a stop, a deadline.
+            tokio::task::consume_budget().await;
             match self.stream.next().await {
                 Some(Ok(frame)) => {
                     self.pending.store(0, Ordering::Relaxed);
@@ -70,6 +72,7 @@ fn bounded(
     futures_util::stream::try_unfold(response, move |mut response| {
         let pending = Arc::clone(&pending);
         async move {
+            tokio::task::consume_budget().await;
             let chunk = tokio::time::timeout(idle, response.chunk())
                 .await
                 .map_err(|_| BodyFault::Silence(idle))?;

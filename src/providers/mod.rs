@@ -17,6 +17,7 @@ mod limits;
 mod openai;
 mod registry;
 mod reply;
+mod secret;
 mod think_tags;
 
 use std::{sync::Arc, time::Duration};
@@ -125,7 +126,7 @@ pub enum Api {
 pub struct Timeouts {
     /// For the connection.
     pub connect: Duration,
-    /// From the request to the first delta of text or reasoning.
+    /// From the request to the first words, and from each to the next: an answer that only keeps its connection busy ends by it.
     pub first_delta: Duration,
     /// For any byte, once the answer has begun.
     pub idle: Duration,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     frames::Frames,
     gate::Place,
     limits,
+    secret::{Censor, Secret},
     think_tags::{ThinkTags, Told},
 };
 use crate::conversation::{AttemptFailure, FailureCode, StopReason, Usage};
@@ -44,6 +45,14 @@ pub enum Part {
     Finished(StopReason),
 }
 
+/// What takes the key out of each of the texts of an answer.
+#[derive(Default)]
+struct Censors {
+    reasoning: Option<Censor>,
+    text: Option<Censor>,
+    refusal: Option<Censor>,
+}
+
 /// An answer that is coming. Dropping it closes the connection.
 pub struct Reply {
     frames: Frames,
@@ -51,16 +60,23 @@ pub struct Reply {
     ready: VecDeque<Part>,
     /// Tells thoughts from text where the provider marks them in it.
     think_tags: Option<ThinkTags>,
-    /// When the first delta must have come; `None` once it has.
-    first_delta: Option<Instant>,
+    /// By when the next words must have come, and how long each are waited for.
+    word_until: Instant,
+    word_patience: Duration,
+    /// Whether any have come.
+    begun: bool,
+    /// How many bytes of refusal have come, and may come.
+    refusal_bytes: usize,
+    max_refusal_bytes: usize,
     /// When to stop waiting for usage; set by the terminal frame.
     usage_until: Option<Instant>,
     usage_patience: Duration,
     /// A failure that is told after the parts that came before it.
     failed: Option<AttemptFailure>,
     over: bool,
-    /// What must not be told: the key, as it was sent.
-    secret: Option<SecretString>,
+    /// What must not be told.
+    secret: Option<Secret>,
+    censors: Censors,
     /// Given back when the answer is let go of.
     _place: Option<Place>,
 }
@@ -79,7 +95,10 @@ impl Reply {
             max_event_bytes,
         } = *limits;
         let deadline = Instant::now() + timeouts.first_delta;
-        let secret = outgoing.auth.as_ref().map(|(_, value)| value.clone());
+        let secret = outgoing
+            .auth
+            .as_ref()
+            .and_then(|(_, value)| Secret::new(value));
         let response = tokio::time::timeout_at(deadline, begin(client, place, outgoing))
             .await
             .unwrap_or_else(|_| Err(no_delta()))
@@ -89,11 +108,16 @@ impl Reply {
             converter,
             ready: VecDeque::new(),
             think_tags: think_tags.then(ThinkTags::default),
-            first_delta: Some(deadline),
+            word_until: deadline,
+            word_patience: timeouts.first_delta,
+            begun: false,
+            refusal_bytes: 0,
+            max_refusal_bytes: max_event_bytes,
             usage_until: None,
             usage_patience: timeouts.usage,
             failed: None,
             over: false,
+            censors: Censors::of(secret.as_ref()),
             secret,
             _place: None,
         })
@@ -140,19 +164,19 @@ impl Reply {
 
     /// The next frame's meaning; `None` at the end of the body.
     async fn step(&mut self) -> Result<Option<Step>, AttemptFailure> {
-        let frame = match self.usage_until.or(self.first_delta) {
-            Some(deadline) => tokio::time::timeout_at(deadline, self.frames.next())
-                .await
-                .map_err(|_| no_delta())?,
-            None => self.frames.next().await,
+        let deadline = self.usage_until.unwrap_or(self.word_until);
+        let frame = tokio::time::timeout_at(deadline, self.frames.next()).await;
+        let Some(data) = frame.map_err(|_| self.no_word())?? else {
+            return Ok(None);
         };
-        let Some(data) = frame? else { return Ok(None) };
         let data = data.trim();
         // Empty frames, and comments that a gateway put into a data field.
         if data.is_empty() || data.starts_with(':') {
             return Ok(Some(Step::default()));
         }
-        self.converter.convert(data).map(Some)
+        let secret = self.secret.as_ref();
+        let data = secret.map_or(data.into(), |secret| secret.frame_hidden(data));
+        self.converter.convert(&data).map(Some)
     }
 
     fn take(&mut self, step: Step) {
@@ -170,28 +194,36 @@ impl Reply {
             self.over |= last;
             return;
         }
-        let reasoning = reasoning.filter(|words| !words.is_empty()).map(without_nul);
-        let text = text.filter(|words| !words.is_empty()).map(without_nul);
-        if reasoning.is_some() || text.is_some() || finished.is_some() {
-            self.first_delta = None;
+        if [&reasoning, &text, &refusal]
+            .into_iter()
+            .any(|words| words.as_ref().is_some_and(|words| !words.is_empty()))
+        {
+            self.begun = true;
+            self.word_until = Instant::now() + self.word_patience;
         }
+        self.refusal_bytes += refusal.as_ref().map_or(0, String::len);
+        let Censors {
+            reasoning: thoughts,
+            text: words,
+            refusal: refusals,
+        } = &mut self.censors;
+        let reasoning = reasoning.and_then(|said| censored(thoughts, said));
+        let text = text.and_then(|said| censored(words, said));
+        let refusal = refusal.and_then(|said| censored(refusals, said));
         self.ready.extend(reasoning.map(Part::Reasoning));
-        match (&mut self.think_tags, text) {
-            (Some(tags), Some(text)) => {
-                let told = tags.push(&text);
-                self.say(told);
-            }
-            (None, text) => self.ready.extend(text.map(Part::Text)),
-            (Some(_), None) => {}
-        }
+        self.ready_text(text);
         if finished.is_some() {
             self.say_the_rest();
         }
-        self.ready.extend(
-            refusal
-                .filter(|words| !words.is_empty())
-                .map(|words| Part::Refusal(without_nul(words))),
-        );
+        if self.refusal_bytes > self.max_refusal_bytes {
+            let message = format!(
+                "the refusal went over the limit of {} bytes",
+                self.max_refusal_bytes
+            );
+            self.fail(AttemptFailure::new(FailureCode::TextTooLong, message));
+            return;
+        }
+        self.ready.extend(refusal.map(Part::Refusal));
         self.ready.extend(usage.map(Part::Usage));
         if let Some(reason) = finished {
             self.ready.push_back(Part::Finished(reason));
@@ -209,12 +241,47 @@ impl Reply {
         self.failed = Some(failure);
     }
 
-    /// Readies what was held back as a possible part of a tag.
+    /// Readies what was held back as a possible part of a tag, or of the key.
     fn say_the_rest(&mut self) {
+        let rest = |censor: &mut Option<Censor>| {
+            let rest = censor.as_mut().map(Censor::end);
+            rest.filter(|rest| !rest.is_empty())
+        };
+        let (reasoning, text) = (
+            rest(&mut self.censors.reasoning),
+            rest(&mut self.censors.text),
+        );
+        let refusal = rest(&mut self.censors.refusal);
+        self.ready.extend(reasoning.map(Part::Reasoning));
+        self.ready_text(text);
         if let Some(tags) = &mut self.think_tags {
             let told = tags.end();
             self.say(told);
         }
+        self.ready.extend(refusal.map(Part::Refusal));
+    }
+
+    /// Readies text, told apart from the thoughts in it where the provider marks them.
+    fn ready_text(&mut self, text: Option<String>) {
+        match (&mut self.think_tags, text) {
+            (Some(tags), Some(text)) => {
+                let told = tags.push(&text);
+                self.say(told);
+            }
+            (None, text) => self.ready.extend(text.map(Part::Text)),
+            (Some(_), None) => {}
+        }
+    }
+
+    fn no_word(&self) -> AttemptFailure {
+        if !self.begun {
+            return no_delta();
+        }
+        let message = format!(
+            "the provider kept the connection busy and said nothing for {} ms",
+            self.word_patience.as_millis()
+        );
+        AttemptFailure::new(FailureCode::Timeout, message)
     }
 
     fn say(&mut self, Told { thoughts, text }: Told) {
@@ -222,6 +289,27 @@ impl Reply {
         self.ready.extend(said(thoughts).map(Part::Reasoning));
         self.ready.extend(said(text).map(Part::Text));
     }
+}
+
+impl Censors {
+    fn of(secret: Option<&Secret>) -> Self {
+        let censor = || secret.and_then(Secret::censor);
+        Self {
+            reasoning: censor(),
+            text: censor(),
+            refusal: censor(),
+        }
+    }
+}
+
+/// The words as they may be told; `None` if there are none yet.
+fn censored(censor: &mut Option<Censor>, said: String) -> Option<String> {
+    let said = without_nul(said);
+    let told = match censor {
+        Some(censor) => censor.push(said),
+        None => said,
+    };
+    (!told.is_empty()).then_some(told)
 }
 
 /// PostgreSQL's text cannot hold U+0000, and nobody can read it.
@@ -284,6 +372,12 @@ async fn begin(
         .unwrap_or("");
     if status.is_success() {
         place.succeeded();
+    }
+    let packed = response.headers().get("content-encoding");
+    if status.is_success()
+        && let Some(packed) = packed.filter(|coding| *coding != "identity")
+    {
+        return Err(error::packed(&String::from_utf8_lossy(packed.as_bytes())));
     }
     if status.is_success() && is_stream(content_type) {
         return Ok(response);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::ModelsFile;
 use crate::{
-    providers::{ANTHROPIC, OPENAI, hear, recorded::canned},
+    providers::{ANTHROPIC, GEMINI, OPENAI, hear, recorded::canned},
     support::{Event, TestApp, talk},
 };
 
@@ -20,7 +20,7 @@ fn ours() -> Catalogue {
     let text = std::fs::read_to_string("config/models.yaml").unwrap();
     let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
     let file = serde_json::to_value(yaml).unwrap();
-    Catalogue::new(&[file], &[OPENAI, ANTHROPIC]).unwrap()
+    Catalogue::new(&[file], &[OPENAI, ANTHROPIC, GEMINI]).unwrap()
 }
 
 /// A body, who answers with it, and what it costs. One dollar for a million tokens is 1,000,000 · 10⁻¹² dollars for one.

@@ -1,6 +1,7 @@
 //! The adapters, through a real HTTP server of bytes: every recorded body, every deviation, every way to break off.
 
 mod deviations;
+pub(crate) mod hostile;
 pub(crate) mod recorded;
 mod requests;
 mod responses;
@@ -18,6 +19,7 @@ use parley::{
         Api, BreakerConfig, Config, Kind, Part, ProviderConfig, Registry, Reply, Request, Timeouts,
     },
 };
+pub(crate) use server::read_request;
 use server::{Canned, CannedServer};
 
 use crate::support::within;
@@ -293,7 +295,10 @@ async fn a_refused_connection_and_a_wrong_address_are_told_apart() {
     let refused = ask(&registry(OPENAI, "http://127.0.0.1:1", PATIENT)).await;
     assert_eq!(
         (refused.failure, refused.message.as_str()),
-        (Some(FailureCode::Timeout), "the provider cannot be reached")
+        (
+            Some(FailureCode::Timeout),
+            "the provider cannot be reached: it refuses the connection"
+        )
     );
     let redirect = Canned {
         status: 307,

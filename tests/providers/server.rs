@@ -98,7 +98,7 @@ async fn answer(
     Ok(())
 }
 
-async fn read_request(socket: &mut TcpStream) -> std::io::Result<String> {
+pub(crate) async fn read_request(socket: &mut TcpStream) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {

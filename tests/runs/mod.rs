@@ -3,6 +3,7 @@
 mod changes;
 mod fallback;
 mod faults;
+mod hostile;
 mod reasoning;
 mod stops;
 

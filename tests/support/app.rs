@@ -118,6 +118,7 @@ impl TestApp {
             "providers": {
                 "openai": {"base_url": simulator.openai_base_url()},
                 "anthropic": {"base_url": simulator.anthropic_base_url()},
+                "gemini": {"base_url": format!("http://{}/v1beta", simulator.address())},
             },
         });
         merge(&mut all, &settings);

@@ -119,10 +119,12 @@ impl Messages {
         if newer.output_tokens_details.is_some() {
             counts.output_tokens_details = newer.output_tokens_details;
         }
-        let cached = counts.cache_read_input_tokens.unwrap_or(0)
-            + counts.cache_creation_input_tokens.unwrap_or(0);
+        let read = counts.cache_read_input_tokens.unwrap_or(0);
+        let cached = read.saturating_add(counts.cache_creation_input_tokens.unwrap_or(0));
         let usage = Usage {
-            input_tokens: counts.input_tokens.map(|plain| plain + cached),
+            input_tokens: counts
+                .input_tokens
+                .map(|plain| plain.saturating_add(cached)),
             cached_input_tokens: counts.cache_read_input_tokens,
             cache_write_tokens: counts.cache_creation_input_tokens,
             output_tokens: counts.output_tokens,

@@ -1,0 +1,304 @@
+//! Keys never appear: the real program with keys in its environment, every log at its most talkative, and providers that repeat what
+//! they were sent wherever an answer has room for it. Afterwards everything that came out of it is searched.
+
+mod provider;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use provider::{FAULTS, Parrot};
+use serde_json::{Value, json};
+
+use crate::support::{SseClient, client, within};
+
+/// The secrets, by their names in the environment.
+const SECRETS: [(&str, &str); 5] = [
+    ("OPENAI_API_KEY", "canary-amber-walrus-one-hums-loudly"),
+    ("ANTHROPIC_API_KEY", "canary-birch-otter-two-naps-softly"),
+    ("BY_RESPONSES_API_KEY", "canary-cedar-lemur-three-digs-deep"),
+    ("AZURE_API_KEY", "canary-delta-gecko-four-runs-fast"),
+    ("PARLEY_SECRET", "canary-ember-heron-five-flies-high"),
+];
+const PASSWORD: &str = "canary-fjord-mouse-six";
+/// The providers, each of which has a key of the above and an API of its own.
+const PROVIDERS: [&str; 4] = ["openai", "anthropic", "by-responses", "azure"];
+/// So much of a secret, wherever it stands in it, is a leak.
+const PART: usize = 12;
+
+/// The program, started with all that is secret.
+struct Program {
+    folder: PathBuf,
+    hash: String,
+    address: String,
+    process: Child,
+}
+
+impl Program {
+    fn command(folder: &Path, hash: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parley-cli"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("LOCO_ENV", "test")
+            .env("LOCO_CONFIG_FOLDER", folder)
+            .env("BASIC_AUTH_USER", "ann")
+            .env("BASIC_AUTH_PW_HASH", hash)
+            .envs(SECRETS)
+            .current_dir(folder)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it and waits until it answers.
+    async fn start(folder: &Path, parrot: &Parrot) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        fs::write(folder.join("test.yaml"), configuration(port, &parrot.base)).unwrap();
+        let hash = bcrypt::hash(PASSWORD, 4).unwrap();
+        let log = fs::File::create(folder.join("log")).unwrap();
+        let mut program = Self {
+            process: Self::command(folder, &hash, &["start"])
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .unwrap(),
+            folder: folder.to_owned(),
+            hash,
+            address: format!("127.0.0.1:{port}"),
+        };
+        let ping = format!("http://{}/_ping", program.address);
+        within("the program to answer", async {
+            while client().get(&ping).send().await.is_err() {
+                let ended = program.process.try_wait().unwrap();
+                assert!(
+                    ended.is_none(),
+                    "{}",
+                    fs::read_to_string(folder.join("log")).unwrap()
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        program
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
+        let url = format!("http://{}{path}", self.address);
+        let mut request = client()
+            .request(method.parse().unwrap(), url)
+            .basic_auth("ann", Some(PASSWORD));
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
+        let answer = within("an answer", request.send()).await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), format!("{:?}", answer.headers()));
+        (status, headers + &answer.text().await.unwrap())
+    }
+
+    /// A run on that provider in which that happens; what can be seen of it.
+    async fn run(&self, provider: &str, fault: &str) -> String {
+        let bot = json!({"provider": provider, "model": fault, "params": {}});
+        let order =
+            json!({"topic": "Tea?", "max_turns": 1, "bots": [bot, bot], "show_reasoning": true});
+        let (status, answer) = self.ask("POST", "/api/run", Some(&order)).await;
+        assert_eq!(status, 201, "{answer}");
+        let body: Value = serde_json::from_str(&answer[answer.rfind("}{").unwrap() + 1..]).unwrap();
+        let id = body["run_id"].as_str().unwrap();
+        let login = format!("Basic {}", base64(&format!("ann:{PASSWORD}")));
+        let path = format!("/api/stream/{id}");
+        let mut stream = SseClient::open(&self.address, &path, &[("authorization", &login)]).await;
+        let events = stream.rest().await;
+        assert!(events.len() > 2, "{provider} {fault}: {events:?}");
+        let mut seen = format!("{}\n{events:?}\n", stream.head);
+        for path in [
+            format!("/api/run/{id}"),
+            format!("/api/export/{id}.json"),
+            format!("/api/export/{id}.md"),
+            format!("/api/export/{id}.html"),
+            format!("/api/export/{id}.txt"),
+        ] {
+            seen += &self.ask("GET", &path, None).await.1;
+        }
+        seen
+    }
+
+    /// Ends it as a service is ended.
+    async fn end(mut self) -> Self {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(sent.success());
+        within("the program to end", async {
+            while self.process.try_wait().unwrap().is_none() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        self
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It has ended already, unless the test failed.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn configuration(port: u16, base: &str) -> String {
+    format!(
+        r#"
+logger: {{ enable: true, level: trace, format: compact, override_filter: trace }}
+server: {{ port: {port}, binding: "127.0.0.1", host: "http://127.0.0.1", ident: "" }}
+database:
+  uri: "sqlite://parley.sqlite?mode=rwc"
+  enable_logging: true
+  connect_timeout: 5000
+  idle_timeout: 500
+  min_connections: 1
+  max_connections: 5
+  auto_migrate: true
+workers: {{ mode: BackgroundAsync }}
+settings:
+  retry: {{ max_attempts: 2, base_ms: 1, cap_ms: 5 }}
+  breaker: {{ failures: 100000 }}
+  rate_limit: {{ run_creations_per_minute: 100000 }}
+  providers:
+    openai: {{ base_url: "{base}/v1" }}
+    anthropic: {{ base_url: "{base}" }}
+    by-responses: {{ kind: openai, api: responses, base_url: "{base}/v1" }}
+    azure: {{ kind: openai, api: chat_completions, base_url: "{base}/v1", key_header: "api-key" }}
+"#
+    )
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// Fails where a part of a secret is found.
+fn search(place: &str, bytes: &[u8], secrets: &[(&str, &str)]) {
+    let text = String::from_utf8_lossy(bytes);
+    for (name, secret) in secrets {
+        for start in 0..=secret.len() - PART {
+            let part = &secret[start..start + PART];
+            if let Some(found) = text.find(part) {
+                let (from, to) = (found.saturating_sub(300), found + 300);
+                let around = String::from_utf8_lossy(&text.as_bytes()[from..to.min(text.len())]);
+                panic!("{place} has {part:?} of {name}: …{around}…");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_found_in_anything_that_comes_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let parrot = Parrot::start().await;
+    let program = Program::start(folder.path(), &parrot).await;
+    let login = base64(&format!("ann:{PASSWORD}"));
+    let hash = program.hash.clone();
+    let secrets = [
+        &SECRETS[..],
+        &[
+            ("the password", PASSWORD),
+            ("the hash", &hash[7..]),
+            ("the login", &login),
+        ],
+    ]
+    .concat();
+    for provider in PROVIDERS {
+        for fault in FAULTS {
+            let seen = program.run(provider, fault).await;
+            search(
+                &format!("a run, {provider} {fault}"),
+                seen.as_bytes(),
+                &secrets,
+            );
+        }
+    }
+    for (method, path, body) in [
+        ("GET", "/api/providers", None),
+        ("GET", "/api/run/nobody", None),
+        ("GET", "/nowhere", None),
+        ("POST", "/api/run", Some(json!({"topic": 5}))),
+        (
+            "POST",
+            "/api/run",
+            Some(json!({"topic": "x", "bots": [{"provider": "openai"}]})),
+        ),
+    ] {
+        let (_, seen) = program.ask(method, path, body.as_ref()).await;
+        search(path, seen.as_bytes(), &secrets);
+    }
+    assert!(
+        parrot.repeated() >= PROVIDERS.len() * FAULTS.len(),
+        "the keys were sent"
+    );
+    let program = program.end().await;
+    let doctor = Program::command(&program.folder, &program.hash, &["doctor", "--config"]);
+    let doctor = { doctor }.output().unwrap();
+    search("doctor", &[doctor.stdout, doctor.stderr].concat(), &secrets);
+    let log = fs::read(program.folder.join("log")).unwrap();
+    let spoke = |target: &str| log.windows(target.len()).any(|at| at == target.as_bytes());
+    assert!(spoke("TRACE") && spoke("hyper") && spoke("sqlx") && spoke("reqwest"));
+    for file in fs::read_dir(&program.folder).unwrap() {
+        let path = file.unwrap().path();
+        search(
+            &path.display().to_string(),
+            &fs::read(&path).unwrap(),
+            &secrets,
+        );
+    }
+}
+
+/// What `Debug` shows of everything that holds a secret.
+#[test]
+fn debug_shows_no_secret() {
+    use parley::{
+        providers::{Config, ProviderConfig},
+        settings::{ApiKind, Environment, Settings},
+    };
+    let hash = "$2b$12$abcdefghijklmnopqrstuuAbCdEfGhIjKlMnOpQrStUvWxYz01234";
+    let (name, key) = SECRETS[0];
+    let env = Environment::from_pairs([
+        (name, key),
+        ("BASIC_AUTH_USER", "ann"),
+        ("BASIC_AUTH_PW_HASH", hash),
+    ]);
+    let kind = ApiKind {
+        name: "openai",
+        vendor_url: "https://x/v1",
+        models: &[],
+    };
+    let settings = Settings::load(None, &env, &[kind], false).unwrap();
+    let provider = ProviderConfig {
+        api_key: Some(key.to_owned().into()),
+        ..crate::providers::provider("openai", "http://x")
+    };
+    let config = Config {
+        providers: vec![provider],
+        timeouts: crate::providers::PATIENT,
+        max_event_bytes: 1,
+        breaker: crate::providers::BREAKER,
+    };
+    let shown = format!(
+        "{env:?} {settings:?} {config:?} {config:#?} {:?}",
+        settings.clone()
+    );
+    search(
+        "Debug",
+        shown.as_bytes(),
+        &[(name, key), ("the hash", &hash[7..])],
+    );
+}

@@ -261,6 +261,10 @@ async fn prune_shows_its_progress_on_a_terminal() {
             &format!("stty cols 80; {}", words.join(" ")),
             "/dev/null",
         ])
+        // Nothing of our environment but where programs are.
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap())
+        .env("TERM", "xterm")
         .envs(
             prune
                 .get_envs()

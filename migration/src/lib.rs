@@ -15,6 +15,7 @@ mod m20261124_000005_live_runs;
 mod m20261124_000006_reasoning;
 mod m20261124_000007_fallback;
 mod m20261124_000008_cost;
+mod m20261125_000009_context;
 
 /// That a step is one transaction, in SQLite too, where it is none if nothing is said.
 const WHOLE: Option<bool> = Some(true);
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000006_reasoning::Migration),
             Box::new(m20261124_000007_fallback::Migration),
             Box::new(m20261124_000008_cost::Migration),
+            Box::new(m20261125_000009_context::Migration),
             // inject-above (do not remove this comment)
         ]
     }

@@ -1,7 +1,7 @@
 //! What can go wrong for a caller, in words that no transport knows. `views::problem` gives each its status.
 
 use super::{
-    event::EventId,
+    event_id::EventId,
     run::{RunId, RunStatus},
     validate::Violation,
 };

@@ -1,6 +1,4 @@
-//! What a client may see: the durable events of a run, the deltas between them, and their ids.
-
-use std::{fmt, str::FromStr};
+//! What a client may see: the durable events of a run, and the deltas between them.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,64 +11,6 @@ use super::{
     time::Timestamp,
     usage::Usage,
 };
-
-/// The id of an event, `seq-n`: ordered by `seq`, then `n`.
-///
-/// A durable event has `n = 0` and its own `seq`, counted from 1 without gaps. A delta takes the `seq` of the last durable event
-/// and counts `n` from 1 without gaps. After a crash the next durable event is `seq + 1`, greater than any id that a client can
-/// have seen, so no id is ever used twice. The form is that of a Redis Stream entry id.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventId {
-    /// The last durable event at or before this one.
-    pub seq: u64,
-    /// Zero for the durable event itself, else the delta's number after it.
-    pub n: u64,
-}
-
-impl EventId {
-    /// Before everything: the cursor of a client that has nothing yet.
-    pub const START: Self = Self { seq: 0, n: 0 };
-
-    /// The id of a durable event.
-    #[must_use]
-    pub fn durable(seq: u64) -> Self {
-        Self { seq, n: 0 }
-    }
-}
-
-impl fmt::Display for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.seq, self.n)
-    }
-}
-
-/// A text that is no event id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an event id is two numbers of at most 18 digits joined by a hyphen, such as 12-0")]
-pub struct InvalidEventId;
-
-impl FromStr for EventId {
-    type Err = InvalidEventId;
-
-    /// Reads `(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})` and nothing else: one id has one spelling.
-    fn from_str(text: &str) -> Result<Self, InvalidEventId> {
-        let (seq, n) = text.split_once('-').ok_or(InvalidEventId)?;
-        Ok(Self {
-            seq: number(seq)?,
-            n: number(n)?,
-        })
-    }
-}
-
-fn number(digits: &str) -> Result<u64, InvalidEventId> {
-    let well_formed = (1..=18).contains(&digits.len())
-        && digits.bytes().all(|b| b.is_ascii_digit())
-        && (digits == "0" || !digits.starts_with('0'));
-    if !well_formed {
-        return Err(InvalidEventId);
-    }
-    digits.parse().map_err(|_| InvalidEventId)
-}
 
 /// A piece of text or of reasoning as the provider sent it. Lives only in memory; the event that closes the turn carries the whole
 /// text, and nothing carries the reasoning.
@@ -131,6 +71,12 @@ pub enum RunEvent {
     /// The text shown so far is void; the turn is tried once more.
     #[serde(rename = "turn.restarted")]
     TurnRestarted(TurnRestarted),
+    /// The oldest messages are not shown to a bot any more.
+    #[serde(rename = "context.truncated")]
+    ContextTruncated(ContextTruncated),
+    /// A bot is shown a summary in the place of the oldest messages.
+    #[serde(rename = "context.summarised")]
+    ContextSummarised(ContextSummarised),
     /// A bot was changed.
     #[serde(rename = "bot.updated")]
     BotUpdated(BotUpdated),
@@ -159,6 +105,8 @@ impl RunEvent {
             Self::TurnInterrupted(_) => "turn.interrupted",
             Self::TurnFailed(_) => "turn.failed",
             Self::TurnRestarted(_) => "turn.restarted",
+            Self::ContextTruncated(_) => "context.truncated",
+            Self::ContextSummarised(_) => "context.summarised",
             Self::BotUpdated(_) => "bot.updated",
             Self::Error(_) => "error",
             Self::RunCompleted(_) => "run.completed",
@@ -305,6 +253,44 @@ pub struct TurnRestarted {
     pub cost_usd: Option<Cost>,
 }
 
+/// `context.truncated`: touches no text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContextTruncated {
+    /// The turn before which it happens, counted from 0.
+    pub turn: u32,
+    /// Whose context it is.
+    pub bot_index: u32,
+    /// The oldest turn that the bot is still shown; the topic stays, too.
+    pub kept_from_turn: u32,
+}
+
+/// `context.summarised`: touches no text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContextSummarised {
+    /// The turn before which it happens, counted from 0.
+    pub turn: u32,
+    /// Whose context it is.
+    pub bot_index: u32,
+    /// The oldest turn that the bot is still shown as it was said.
+    pub kept_from_turn: u32,
+    /// The attempt that wrote the summary.
+    pub attempt: u32,
+    /// The provider that answered.
+    pub provider: String,
+    /// The model that answered.
+    pub model: String,
+    /// The summary.
+    pub text: String,
+    /// Why the model ended.
+    pub stop_reason: StopReason,
+    /// What the provider counted.
+    pub usage: Usage,
+    /// US dollars; null where no price is known.
+    pub cost_usd: Option<Cost>,
+    /// From the request to its end, in milliseconds.
+    pub duration_ms: u64,
+}
+
 /// `bot.updated`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BotUpdated {
@@ -384,38 +370,6 @@ pub struct RunFailed {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn event_ids_are_ordered_by_seq_then_n() {
-        let mut ids = ["2-0", "1-10", "1-9", "10-0"].map(|id| id.parse::<EventId>().unwrap());
-        ids.sort();
-        assert_eq!(ids.map(|id| id.to_string()), ["1-9", "1-10", "2-0", "10-0"]);
-    }
-
-    #[test]
-    fn an_event_id_has_one_spelling() {
-        for good in ["0-0", "1-0", "999999999999999999-999999999999999999"] {
-            assert_eq!(good.parse::<EventId>().unwrap().to_string(), good);
-        }
-        for bad in [
-            "",
-            "-",
-            "1",
-            "1-",
-            "-1",
-            "01-0",
-            "1-00",
-            "+1-0",
-            "1-0 ",
-            " 1-0",
-            "1-0-0",
-            "a-0",
-            "1000000000000000000-0",
-            "١-0",
-        ] {
-            assert_eq!(bad.parse::<EventId>(), Err(InvalidEventId), "{bad}");
-        }
-    }
 
     #[test]
     fn an_amount_goes_out_with_all_its_digits_through_tag_and_flatten() {

@@ -32,6 +32,8 @@ pub enum FailureCode {
     Malformed,
     /// The turn's text, or its reasoning, went over the limit.
     TextTooLong,
+    /// The model was asked for a summary and wrote none.
+    NoSummary,
     /// The run names a provider that is not configured (any more).
     ProviderNotConfigured,
     /// The run broke its process down again and again.
@@ -57,6 +59,7 @@ impl FailureCode {
             Self::Truncated => "truncated",
             Self::Malformed => "malformed",
             Self::TextTooLong => "text_too_long",
+            Self::NoSummary => "no_summary",
             Self::ProviderNotConfigured => "provider_not_configured",
             Self::CrashedRepeatedly => "crashed_repeatedly",
             Self::Internal => "internal",
@@ -72,7 +75,8 @@ impl FailureCode {
             | Self::Server
             | Self::Timeout
             | Self::Truncated
-            | Self::Malformed => true,
+            | Self::Malformed
+            | Self::NoSummary => true,
             Self::Auth
             | Self::Permission
             | Self::NotFound

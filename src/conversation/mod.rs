@@ -6,9 +6,11 @@
 
 mod bot;
 mod catalogue;
+mod context;
 mod cost;
 mod error;
 mod event;
+mod event_id;
 mod failure;
 mod history;
 mod idempotency;
@@ -22,6 +24,7 @@ mod start;
 mod stop_reason;
 mod target;
 mod time;
+mod tokens;
 mod transcript;
 mod usage;
 mod validate;
@@ -30,19 +33,21 @@ pub use bot::{Bot, BotIntro, BotSpec, Params};
 pub use catalogue::{
     Catalogue, ModelFacts, Offering, ParamName, Price, Pricing, Rate, Rates, Rule, Shape,
 };
+pub use context::{Context, ContextPolicy, room};
 pub use cost::{Cost, Spent};
 pub use error::RunError;
 pub use event::{
-    AttemptError, BotUpdated, Delta, DeltaKind, EventId, InvalidEventId, RestartReason,
+    AttemptError, BotUpdated, ContextSummarised, ContextTruncated, Delta, DeltaKind, RestartReason,
     RunCompleted, RunEvent, RunFailed, RunStarted, RunStopped, Totals, TurnCompleted, TurnFailed,
     TurnInterrupted, TurnRestarted, TurnStarted,
 };
+pub use event_id::{EventId, InvalidEventId};
 pub use failure::{AttemptFailure, Failure, FailureCode};
 pub use history::{HistoryCursor, HistoryFilter, HistoryPage, InvalidHistoryCursor, words};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey};
 pub use object::Object;
 pub use policy::{end_after, next_turn_of, speaker};
-pub use prompt::{Prompt, PromptMessage, Role, lay_out};
+pub use prompt::{Prompt, PromptMessage, Role, lay_out, lay_out_for_summary};
 pub use record::{
     BotChange, BotVersion, BreakerInfo, Offer, ProviderInfo, Run, StopAnswer, StopMode, Transcript,
     TurnInProgress,
@@ -53,6 +58,7 @@ pub use start::{RunPlan, StartRun, check_name_is_free};
 pub use stop_reason::StopReason;
 pub use target::{FailedAttempt, Target};
 pub use time::{InvalidTimestamp, Timestamp};
-pub use transcript::{Message, MessageKind, MessageStatus};
+pub use tokens::count as count_tokens;
+pub use transcript::{Cut, Message, MessageKind, MessageStatus};
 pub use usage::Usage;
 pub use validate::{MAX_TEXT_BYTES, Violation, check};

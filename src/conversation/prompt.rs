@@ -5,13 +5,19 @@
 
 use super::{
     bot::Bot,
-    transcript::{Message, MessageKind},
+    transcript::{Message, MessageKind, last_cut, shown},
 };
 
 /// Stands before a bot's own first words where nothing was heard before: every provider wants a user message first.
 const OPENER: &str = "(conversation starts)";
 /// Stands after a bot's own words where nothing was heard since: no provider wants an assistant message last.
 const CONTINUE: &str = "(continue)";
+/// Stands before a summary, after the topic.
+const SUMMARY: &str = "What was said until then, in short:";
+/// Asks for a summary, after what it is to be of. At the end, so that the prompt begins as the bot's others do.
+const SUMMARISE: &str = "(The conversation has become too long to be shown whole. Before it goes on, write a summary of everything \
+     above, in at most 300 words: who said what, what was agreed, what is still open. Write only the summary; it is not shown \
+     to the others, and stands in the place of what it sums up.)";
 
 /// Who says a message of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +50,40 @@ pub struct Prompt {
 ///
 /// Own messages become assistant, everybody else's user; neighbours of one role are joined by a blank line. Where more than two
 /// talk, each heard message begins with its author's name and the bot is told its own.
+///
+/// Where the speaker's context was cut, the topic is followed by the summary, if there is one, and by what is still shown.
 #[must_use]
 pub fn lay_out(speaker: &Bot, names: &[String], transcript: &[Message]) -> Prompt {
+    let shown = shown(speaker.index, transcript);
+    laid_out(speaker, names, transcript, shown)
+}
+
+/// Lays out what `speaker` is asked for a summary of: what it is shown of the turns before that one.
+#[must_use]
+pub fn lay_out_for_summary(
+    speaker: &Bot,
+    names: &[String],
+    transcript: &[Message],
+    before_turn: u32,
+) -> Prompt {
+    let shown = shown(speaker.index, transcript)
+        .filter(|message| message.turn.is_none_or(|turn| turn < before_turn));
+    let mut prompt = laid_out(speaker, names, transcript, shown);
+    push(&mut prompt.messages, Role::User, SUMMARISE);
+    prompt
+}
+
+fn laid_out<'a>(
+    speaker: &Bot,
+    names: &[String],
+    transcript: &[Message],
+    shown: impl Iterator<Item = &'a Message>,
+) -> Prompt {
     let named = names.len() > 2;
+    let summary = last_cut(speaker.index, transcript).map(|(message, _)| message);
+    let summary = summary.filter(|message| message.kind == MessageKind::Summary);
     let mut messages: Vec<PromptMessage> = Vec::new();
-    for message in transcript {
+    for message in shown {
         let own = message.kind == MessageKind::Bot && message.bot_index == Some(speaker.index);
         if own {
             // So ended the prompt of that turn; it stays, also where nothing came of the turn: the prefix must not change.
@@ -65,6 +100,12 @@ pub fn lay_out(speaker: &Bot, names: &[String], transcript: &[Message]) -> Promp
                 if own { Role::Assistant } else { Role::User },
                 &text,
             );
+        }
+        if message.kind == MessageKind::Topic
+            && let Some(summary) = summary
+        {
+            let text = format!("{SUMMARY}\n\n{}", summary.text.trim_end());
+            push(&mut messages, Role::User, &text);
         }
     }
     end_with_user(&mut messages);
@@ -150,7 +191,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::conversation::{MessageStatus, Params, StopReason, Timestamp, Usage};
+    use crate::conversation::{Cut, MessageStatus, Params, StopReason, Timestamp, Usage};
 
     fn bot(index: u32) -> Bot {
         Bot {
@@ -185,6 +226,7 @@ mod tests {
             provider: None,
             model: None,
             at: Timestamp::from_millis(0),
+            cut: None,
         }
     }
 
@@ -293,6 +335,78 @@ mod tests {
         assert_eq!(
             flat(&lay_out(&bot(0), &names(2), &[said(0, "Hi")])),
             ["u|(conversation starts)", "a|Hi", "u|(continue)"]
+        );
+    }
+
+    fn cut(bot_index: u32, kept_from_turn: u32, summary: &str) -> Message {
+        let kind = if summary.is_empty() {
+            MessageKind::Truncation
+        } else {
+            MessageKind::Summary
+        };
+        let cut = Cut {
+            kept_from_turn,
+            after_attempt: 0,
+        };
+        Message {
+            kind,
+            cut: Some(cut),
+            ..said(bot_index, summary)
+        }
+    }
+
+    /// The turns of two bots.
+    fn talk(texts: &[&str]) -> Vec<Message> {
+        let turns = (0u32..).zip(texts).map(|(turn, text)| Message {
+            turn: Some(turn),
+            ..said(turn % 2, text)
+        });
+        [topic("Tea?")].into_iter().chain(turns).collect()
+    }
+
+    #[test]
+    fn a_cut_leaves_the_topic_and_what_is_newer() {
+        let mut transcript = talk(&["a0", "b1", "a2", "b3"]);
+        transcript.push(cut(0, 2, ""));
+        assert_eq!(
+            flat(&lay_out(&bot(0), &names(2), &transcript)),
+            ["u|Tea?", "a|a2", "u|b3"]
+        );
+        // It is the one bot's; what the other is shown stays.
+        assert_eq!(
+            flat(&lay_out(&bot(1), &names(2), &transcript[..4])),
+            flat(&lay_out(&bot(1), &names(2), &talk(&["a0", "b1", "a2"])))
+        );
+        transcript.push(cut(0, 3, "Tea is good. "));
+        assert_eq!(
+            flat(&lay_out(&bot(0), &names(2), &transcript)),
+            [format!("u|Tea?\n\n{SUMMARY}\n\nTea is good.\n\nb3")]
+        );
+    }
+
+    #[test]
+    fn a_summary_is_asked_for_at_the_end_of_what_it_is_of() {
+        let transcript = talk(&["a0", "b1", "a2", "b3", "a4", "b5"]);
+        let prompt = lay_out_for_summary(&bot(0), &names(2), &transcript, 3);
+        assert_eq!(
+            flat(&prompt),
+            [
+                "u|Tea?",
+                "a|a0",
+                "u|b1",
+                "a|a2",
+                &format!("u|(continue)\n\n{SUMMARISE}")
+            ][..]
+        );
+        assert_eq!(prompt.system.as_deref(), Some("Be brief."));
+        let prompt = lay_out_for_summary(&bot(0), &names(2), &transcript, 4);
+        assert_eq!(flat(&prompt)[4], format!("u|b3\n\n{SUMMARISE}"));
+        // The summary before is a part of what the next one is of.
+        let summed: Vec<Message> = transcript.into_iter().chain([cut(0, 4, "Tea.")]).collect();
+        let prompt = lay_out_for_summary(&bot(0), &names(2), &summed, 5);
+        assert_eq!(
+            flat(&prompt)[..2],
+            [format!("u|Tea?\n\n{SUMMARY}\n\nTea."), "a|a4".to_owned()]
         );
     }
 

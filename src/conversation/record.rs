@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::{
     bot::Bot,
     catalogue::ModelFacts,
+    context::ContextPolicy,
     cost::Spent,
-    event::{EventId, Totals},
+    event::Totals,
+    event_id::EventId,
     failure::Failure,
     run::{EndReason, RunId, RunStatus},
     time::Timestamp,
@@ -32,6 +34,8 @@ pub struct Run {
     pub max_turns: u32,
     /// Whether what the models think is shown.
     pub show_reasoning: bool,
+    /// What becomes of it if it outgrows a model's context window.
+    pub context_policy: ContextPolicy,
     /// The sums over all attempts, and the number of turns that ended.
     pub totals: Totals,
     /// The part of each bot, by index.

@@ -7,8 +7,10 @@ use validator::Validate;
 
 use super::{
     bot::{Bot, BotSpec},
+    context::ContextPolicy,
     cost::{Cost, Spent},
-    event::{EventId, Totals},
+    event::Totals,
+    event_id::EventId,
     object::objects,
     record::Run,
     run::{RunId, RunStatus},
@@ -33,6 +35,9 @@ pub struct StartRun {
     /// Whether what the models think is shown, where their providers tell it.
     #[serde(default)]
     pub show_reasoning: bool,
+    /// What becomes of the run if it outgrows a model's context window.
+    #[serde(default)]
+    pub context_policy: ContextPolicy,
 }
 
 /// A run that may start: every rule was checked, every default filled in.
@@ -46,6 +51,8 @@ pub struct RunPlan {
     pub max_turns: u32,
     /// Whether what the models think is shown.
     pub show_reasoning: bool,
+    /// What becomes of the run if it outgrows a model's context window.
+    pub context_policy: ContextPolicy,
 }
 
 impl RunPlan {
@@ -61,6 +68,7 @@ impl RunPlan {
             bots: self.bots.clone(),
             max_turns: self.max_turns,
             show_reasoning: self.show_reasoning,
+            context_policy: self.context_policy,
             totals: Totals {
                 turns: 0,
                 usage: Usage::default(),
@@ -102,6 +110,7 @@ impl StartRun {
                 bots,
                 max_turns,
                 show_reasoning: self.show_reasoning,
+                context_policy: self.context_policy,
             })
         } else {
             Err(violations)

@@ -12,6 +12,10 @@ pub enum MessageKind {
     Topic,
     /// A bot's turn.
     Bot,
+    /// A bot's context was cut, and nothing stands in the place of what is left out. Has no text.
+    Truncation,
+    /// A bot's context was cut, and this stands in the place of what is left out.
+    Summary,
 }
 
 /// How a message came to its end.
@@ -26,14 +30,23 @@ pub enum MessageStatus {
     Failed,
 }
 
-/// One entry of the transcript: the topic, or a turn that has ended.
+/// That from here on a bot is not shown everything any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// The oldest turn that is still shown.
+    pub kept_from_turn: u32,
+    /// How many attempts of its turn had ended, the one that wrote a summary included.
+    pub after_attempt: u32,
+}
+
+/// One entry of the transcript: the topic, a turn that has ended, or a cut of what a bot is shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// The seq of the event that opened it; orders the transcript.
     pub pos: u64,
     /// Where it comes from.
     pub kind: MessageKind,
-    /// Which turn it was; `None` for the topic.
+    /// Which turn it was, or was made in; `None` for the topic.
     pub turn: Option<u32>,
     /// Who spoke; `None` for the topic.
     pub bot_index: Option<u32>,
@@ -57,14 +70,35 @@ pub struct Message {
     pub model: Option<String>,
     /// When it ended.
     pub at: Timestamp,
+    /// For a truncation or a summary: what is left out of the bot's context.
+    pub cut: Option<Cut>,
 }
 
 impl Message {
     /// Whether other bots (and the speaker itself, later) are shown it: not what is empty, failed or refused.
     #[must_use]
     pub fn is_heard(&self) -> bool {
-        self.status != MessageStatus::Failed
+        self.cut.is_none()
+            && self.status != MessageStatus::Failed
             && self.stop_reason != Some(StopReason::Refusal)
             && !self.text.trim().is_empty()
     }
+}
+
+/// The last cut of what that bot is shown, and its entry.
+pub(super) fn last_cut(bot_index: u32, transcript: &[Message]) -> Option<(&Message, Cut)> {
+    let mut newest_first = transcript.iter().rev();
+    newest_first.find_map(|message| {
+        let cut = message
+            .cut
+            .filter(|_| message.bot_index == Some(bot_index))?;
+        Some((message, cut))
+    })
+}
+
+/// What is said within a bot's context: the topic, and the turns that no cut has left out. Cuts are not said.
+pub(super) fn shown(bot_index: u32, transcript: &[Message]) -> impl Iterator<Item = &Message> {
+    let from = last_cut(bot_index, transcript).map_or(0, |(_, cut)| cut.kept_from_turn);
+    let said = transcript.iter().filter(|message| message.cut.is_none());
+    said.filter(move |message| message.turn.is_none_or(|turn| turn >= from))
 }

@@ -100,7 +100,7 @@ pub struct AttemptRecord {
     pub attempt: u32,
     /// Who was asked.
     pub target: Target,
-    /// `completed`, `interrupted`, `crash`, `drain`, or the code of its failure.
+    /// `completed`, `summarised`, `interrupted`, `crash`, `drain`, or the code of its failure.
     pub outcome: &'static str,
     /// Its failure, if the provider failed it. The row has the code alone.
     pub failed: Option<FailedAttempt>,
@@ -121,8 +121,16 @@ impl AttemptRecord {
     pub const CRASH: &'static str = "crash";
     /// The outcome of an attempt that was cut because its process ended.
     pub const DRAIN: &'static str = "drain";
-    /// Outcomes that are not the provider's failure.
-    pub(super) const GIVEN_UP: [&'static str; 2] = [Self::CRASH, Self::DRAIN];
+    /// The outcome of an attempt that wrote a summary.
+    pub const SUMMARISED: &'static str = "summarised";
+    /// Outcomes after which a turn goes on and that are not the provider's failure.
+    pub(super) const NOT_FAILED: [&'static str; 3] = [Self::CRASH, Self::DRAIN, Self::SUMMARISED];
+
+    /// Whether an attempt with that outcome came to its end, so that its provider had said its last word.
+    #[must_use]
+    pub fn has_ended(outcome: &str) -> bool {
+        [Self::COMPLETED, Self::SUMMARISED].contains(&outcome)
+    }
 }
 
 /// What one transaction writes about a run.
@@ -136,6 +144,8 @@ pub struct Change {
     pub head: Head,
     /// The message of a turn that ended.
     pub message: Option<Message>,
+    /// A cut of what the bot of the open turn is shown.
+    pub cut: Option<Message>,
     /// The provider request that ended.
     pub attempt: Option<AttemptRecord>,
     /// The commands that are done with.
@@ -238,7 +248,7 @@ pub(super) async fn write(
     if !logged.is_empty() {
         events::append(txn, run, &logged, change.at).await?;
     }
-    if let Some(message) = &change.message {
+    for message in change.message.iter().chain(&change.cut) {
         messages::Entity::insert(messages::Model::row(run, message)?)
             .exec_without_returning(txn)
             .await?;

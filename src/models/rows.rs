@@ -11,8 +11,8 @@ use super::{
     changes::Head,
 };
 use crate::conversation::{
-    Bot, BotVersion, Cost, EventId, Failure, Message, Run, RunId, Spent, Timestamp, TurnInProgress,
-    Usage, speaker,
+    Bot, BotVersion, Cost, Cut, EventId, Failure, Message, Run, RunId, Spent, Timestamp,
+    TurnInProgress, Usage, speaker,
 };
 
 /// A count as the databases hold it: they have no unsigned integers.
@@ -156,6 +156,7 @@ impl runs::Model {
             bots,
             max_turns: read_u32(self.max_turns)?,
             show_reasoning: self.show_reasoning,
+            context_policy: read_word(&self.context_policy)?,
             totals,
             spent: head.spent,
             in_progress,
@@ -206,7 +207,15 @@ impl bots::Model {
 
 impl messages::Model {
     pub(super) fn into_message(self) -> Result<Message, StoreError> {
+        let cut = match (self.kept_from_turn, self.after_attempt) {
+            (Some(turn), Some(attempt)) => Some(Cut {
+                kept_from_turn: read_u32(turn)?,
+                after_attempt: read_u32(attempt)?,
+            }),
+            _ => None,
+        };
         Ok(Message {
+            cut,
             pos: read_u64(self.pos)?,
             kind: read_word(&self.kind)?,
             turn: self.turn.map(read_u32).transpose()?,
@@ -241,6 +250,8 @@ impl messages::Model {
             provider: Set(message.provider.clone()),
             model: Set(message.model.clone()),
             at: Set(message.at.as_millis()),
+            kept_from_turn: Set(message.cut.map(|cut| db_u32(cut.kept_from_turn))),
+            after_attempt: Set(message.cut.map(|cut| db_u32(cut.after_attempt))),
         })
     }
 }

@@ -13,7 +13,7 @@ use super::{
     changes::{AttemptRecord, Head},
     commands::{self, Command},
     events::{self, LoggedEvent},
-    rows::{db_u32, json, read_cost, read_json, read_u32, read_u64, read_word, unreadable},
+    rows::{db_u32, json, read_cost, read_json, read_u32, read_u64, read_word, unreadable, word},
     search,
 };
 use crate::conversation::{
@@ -70,7 +70,7 @@ pub enum Inserted {
 pub struct Asked {
     /// The number of the last one, from 1; 0 if there was none.
     pub attempts: u32,
-    /// Those that the provider failed, in their order.
+    /// Those that the provider failed, in their order; not those that it called too long before the bot's context was cut.
     pub failed: Vec<FailedAttempt>,
 }
 
@@ -144,7 +144,7 @@ impl Store {
         let messages = messages_of(&self.db, id).await?;
         let (asked, waiting) = match head.open_seq {
             Some(_) => (
-                asked(&self.db, id, head.turns).await?,
+                asked(&self.db, id, head.turns, &messages).await?,
                 commands::open(&self.db, id).await?,
             ),
             None => (Asked::default(), Vec::new()),
@@ -241,6 +241,7 @@ fn new_row(
         bot_count: Set(db_u32(bots)),
         max_turns: Set(db_u32(plan.max_turns)),
         show_reasoning: Set(plan.show_reasoning),
+        context_policy: Set(word(&plan.context_policy)?),
         turns: Set(0),
         open_seq: Set(None),
         usage: Set(json(&Usage::default())?),
@@ -275,6 +276,7 @@ fn topic(plan: &RunPlan, at: Timestamp) -> Message {
         provider: None,
         model: None,
         at,
+        cut: None,
     }
 }
 
@@ -362,14 +364,24 @@ async fn spent(
         let of_turn = usize::try_from(row.turn).ok();
         if let Some(turn) = of_turn.and_then(|turn| spent.get_mut(turn)) {
             let cost = row.cost.map(read_cost).transpose()?;
-            let ended = row.outcome == AttemptRecord::COMPLETED;
+            let ended = AttemptRecord::has_ended(&row.outcome);
             turn.add(read_json(&row.usage)?, cost, ended);
         }
     }
     Ok(spent)
 }
 
-async fn asked(db: &impl ConnectionTrait, run: RunId, turn: u32) -> Result<Asked, StoreError> {
+async fn asked(
+    db: &impl ConnectionTrait,
+    run: RunId,
+    turn: u32,
+    messages: &[Message],
+) -> Result<Asked, StoreError> {
+    let cuts = messages
+        .iter()
+        .filter(|message| message.turn == Some(turn))
+        .filter_map(|message| message.cut);
+    let answered = cuts.map(|cut| cut.after_attempt).max().unwrap_or(0);
     let rows = attempts::Entity::find()
         .filter(attempts::Column::RunId.eq(run.as_uuid()))
         .filter(attempts::Column::Turn.eq(db_u32(turn)))
@@ -379,8 +391,11 @@ async fn asked(db: &impl ConnectionTrait, run: RunId, turn: u32) -> Result<Asked
     let mut asked = Asked::default();
     for row in rows {
         asked.attempts = read_u32(row.attempt)?;
-        if !AttemptRecord::GIVEN_UP.contains(&row.outcome.as_str()) {
+        if !AttemptRecord::NOT_FAILED.contains(&row.outcome.as_str()) {
             let code: FailureCode = read_word(&row.outcome)?;
+            if code == FailureCode::ContextExceeded && asked.attempts <= answered {
+                continue;
+            }
             asked.failed.push(FailedAttempt {
                 target: Target {
                     provider: row.provider,

@@ -11,6 +11,9 @@ use crate::{
     providers::{Part, Place, Provider, Request},
 };
 
+/// A summary that is longer than the longest topic is none.
+const MAX_SUMMARY_BYTES: usize = 32 * 1024;
+
 /// How an attempt ended. Without anything spoken, no provider was asked.
 pub(super) enum Ended {
     /// The provider said that it is done.
@@ -42,6 +45,8 @@ pub(super) struct Stage<'a> {
     pub(super) turn: u32,
     /// Who speaks.
     pub(super) bot_index: u32,
+    /// Whether a summary is asked for, of which nothing is shown until it is whole.
+    pub(super) summarises: bool,
     /// Whether reasoning is shown.
     pub(super) show_reasoning: bool,
     /// The most bytes of text that the turn may have, and of reasoning.
@@ -88,12 +93,22 @@ pub(super) async fn run(
     let pricing = stage.pricing.as_ref();
     spoken.cost = pricing.and_then(|pricing| pricing.cost(spoken.usage));
     match (finished, end) {
+        (Some(reason), _) if stage.summarises && !is_summary(&spoken, reason) => {
+            let message = "the model was asked for a summary and wrote none";
+            Ended::Failed(spoken, AttemptFailure::new(FailureCode::NoSummary, message))
+        }
         // A terminal frame that was read wins over everything that came after it.
         (Some(reason), _) => Ended::Completed(spoken, reason),
         (None, End::Failed(failure)) => Ended::Failed(spoken, failure),
         (None, End::Stopped) => Ended::Stopped(asked.then_some(spoken)),
         (None, End::GivenUp(reason)) => Ended::GivenUp(asked.then_some(spoken), reason),
     }
+}
+
+/// Whether something was written that can stand in the place of what it sums up.
+fn is_summary(spoken: &Spoken, reason: StopReason) -> bool {
+    let text = spoken.summary.as_deref().unwrap_or_default();
+    reason != StopReason::Refusal && !text.trim().is_empty()
 }
 
 /// What was heard so far: kept outside the future that listens, so that a stop does not lose it.
@@ -147,7 +162,15 @@ impl Speech<'_> {
     }
 
     fn hear(&mut self, text: &str) -> Result<(), AttemptFailure> {
-        self.bounded("text", self.spoken.text.len() + text.len())?;
+        if self.stage.summarises {
+            let written = self.spoken.summary.as_ref().map_or(0, String::len);
+            self.bounded("summary", written + text.len(), MAX_SUMMARY_BYTES)?;
+            let summary = self.spoken.summary.get_or_insert_default();
+            summary.push_str(text);
+            return Ok(());
+        }
+        let bytes = self.spoken.text.len() + text.len();
+        self.bounded("text", bytes, self.stage.max_text_bytes)?;
         self.show(DeltaKind::Text, text);
         self.spoken.text.push_str(text);
         Ok(())
@@ -157,16 +180,15 @@ impl Speech<'_> {
     /// a run ends does not depend on what is shown of it.
     fn overhear(&mut self, thoughts: &str) -> Result<(), AttemptFailure> {
         let bytes = self.spoken.reasoning_bytes + thoughts.len();
-        self.bounded("reasoning", bytes)?;
+        self.bounded("reasoning", bytes, self.stage.max_text_bytes)?;
         self.spoken.reasoning_bytes = bytes;
-        if self.stage.show_reasoning {
+        if self.stage.show_reasoning && !self.stage.summarises {
             self.show(DeltaKind::Reasoning, thoughts);
         }
         Ok(())
     }
 
-    fn bounded(&self, what: &str, bytes: usize) -> Result<(), AttemptFailure> {
-        let max = self.stage.max_text_bytes;
+    fn bounded(&self, what: &str, bytes: usize, max: usize) -> Result<(), AttemptFailure> {
         if bytes <= max {
             return Ok(());
         }

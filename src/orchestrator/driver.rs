@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -55,6 +58,8 @@ pub(super) struct Driver {
     /// Whether the owner before broke down.
     crashed: bool,
     takeovers: u32,
+    /// Until when targets that failed in the open turn are left alone.
+    pub(super) rests: Vec<(Target, Instant)>,
     /// Held while the run is suspected of breaking its process down: such runs are tried one at a time.
     suspicion: Option<OwnedSemaphorePermit>,
 }
@@ -97,6 +102,7 @@ impl Driver {
             stop_waits,
             crashed: claimed.crashed,
             takeovers: claimed.takeovers,
+            rests: Vec::new(),
             suspicion,
             state: RunState::resumed(claimed, clock::now()),
         }
@@ -169,7 +175,8 @@ impl Driver {
     /// Who was asked by a request of the open turn that was lost.
     fn lost(&self, bot: &Bot) -> Target {
         let targets = bot.targets();
-        let next = self.config.retry.next(&targets, &self.state.asked.failed);
+        let failed = self.counted(bot, &self.state.asked.failed);
+        let next = self.config.retry.next(&targets, &failed);
         next.unwrap_or(&targets[0]).clone()
     }
 

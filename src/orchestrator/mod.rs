@@ -10,6 +10,7 @@
 
 mod attempt;
 mod clock;
+mod context;
 mod door;
 mod driver;
 mod node;

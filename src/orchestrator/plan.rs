@@ -1,13 +1,14 @@
 //! What one step of a run writes: pure, a function of the run as its owner knows it, of what happened, and of the commands that
 //! wait. The transaction that writes it is `models`' part.
 
+mod draft;
+
 use super::state::{RunState, Spoken};
 use crate::{
     conversation::{
-        AttemptError, AttemptFailure, Bot, BotUpdated, EndReason, FailedAttempt, Failure, Message,
-        MessageKind, MessageStatus, RestartReason, RunCompleted, RunEvent, RunFailed, RunStatus,
-        RunStopped, StopReason, Target, Timestamp, TurnCompleted, TurnFailed, TurnInterrupted,
-        TurnRestarted, TurnStarted, end_after, speaker,
+        AttemptFailure, Bot, BotUpdated, EndReason, Failure, RestartReason, RunCompleted, RunEvent,
+        RunFailed, RunStatus, RunStopped, StopReason, Target, Timestamp, TurnStarted, end_after,
+        speaker,
     },
     models::{Applied, AttemptRecord, Change, Command, CommandKind, Head, Locked},
 };
@@ -29,6 +30,10 @@ pub(super) enum Step {
     Interrupted(Option<Spoken>),
     /// The last attempt failed.
     Failed(Spoken, AttemptFailure),
+    /// The context of the speaker begins with this turn from now on.
+    Truncated(u32),
+    /// The same, and the attempt wrote a summary of what is left out.
+    Summarised(Spoken, StopReason, u32),
     /// An attempt failed and another will follow, to `next`.
     Retry {
         spoken: Spoken,
@@ -137,6 +142,7 @@ fn nothing(head: &Head, at: Timestamp) -> Change {
         events: Vec::new(),
         head: head.clone(),
         message: None,
+        cut: None,
         attempt: None,
         applied: Vec::new(),
         release: false,
@@ -233,6 +239,14 @@ impl Draft<'_> {
                 self.failed(bot, turn, Some(spoken), &failure.failure);
                 Some(End::Failed(failure.failure.clone()))
             }
+            Step::Truncated(kept_from_turn) => {
+                self.truncated(bot, turn, *kept_from_turn);
+                None
+            }
+            Step::Summarised(spoken, reason, kept_from_turn) => {
+                self.summarised(bot, turn, spoken, *reason, *kept_from_turn);
+                None
+            }
             Step::Retry {
                 spoken,
                 failure,
@@ -261,147 +275,6 @@ impl Draft<'_> {
                 Some(End::Failed(failure.clone()))
             }
         }
-    }
-
-    fn interrupted(&mut self, bot: &Bot, turn: u32, spoken: Option<&Spoken>) {
-        if let Some(spoken) = spoken {
-            self.record(bot, spoken, "interrupted", None);
-        }
-        self.message(bot, spoken, MessageStatus::Interrupted, None);
-        self.push(RunEvent::TurnInterrupted(TurnInterrupted {
-            turn,
-            bot_index: bot.index,
-            text: spoken.map(|s| s.text.clone()).unwrap_or_default(),
-            usage: spoken.map(|s| s.usage).unwrap_or_default(),
-            cost_usd: spoken.and_then(|s| s.cost),
-        }));
-    }
-
-    fn completed(&mut self, bot: &Bot, turn: u32, spoken: &Spoken, stop_reason: StopReason) {
-        self.record(bot, spoken, AttemptRecord::COMPLETED, None);
-        let completed = MessageStatus::Completed;
-        self.message(bot, Some(spoken), completed, Some(stop_reason));
-        self.push(RunEvent::TurnCompleted(TurnCompleted {
-            turn,
-            bot_index: bot.index,
-            bot_version: bot.version,
-            provider: spoken.target.provider.clone(),
-            model: spoken.target.model.clone(),
-            text: spoken.text.clone(),
-            refusal: spoken.refusal.clone(),
-            stop_reason,
-            usage: spoken.usage,
-            cost_usd: spoken.cost,
-            duration_ms: self.at.millis_since(self.state.turn_started),
-            first_delta_ms: spoken.first_delta_ms,
-        }));
-    }
-
-    fn failed(&mut self, bot: &Bot, turn: u32, spoken: Option<&Spoken>, failure: &Failure) {
-        self.message(bot, spoken, MessageStatus::Failed, None);
-        self.push(RunEvent::TurnFailed(TurnFailed {
-            turn,
-            bot_index: bot.index,
-            text: spoken.map(|s| s.text.clone()).unwrap_or_default(),
-            usage: spoken.map(|s| s.usage).unwrap_or_default(),
-            cost_usd: spoken.and_then(|s| s.cost),
-            error: failure.clone(),
-        }));
-    }
-
-    fn error(&mut self, turn: u32, spoken: &Spoken, failure: &Failure, retry_in_ms: Option<u64>) {
-        self.push(RunEvent::Error(AttemptError {
-            failure: failure.clone(),
-            provider: spoken.target.provider.clone(),
-            turn,
-            attempt: spoken.attempt,
-            retry_in_ms,
-            usage: spoken.usage,
-            cost_usd: spoken.cost,
-        }));
-    }
-
-    /// Takes back what was shown; `next` is asked now.
-    fn restarted(
-        &mut self,
-        bot: &Bot,
-        turn: u32,
-        spoken: &Spoken,
-        reason: RestartReason,
-        next: &Target,
-    ) {
-        self.push(RunEvent::TurnRestarted(TurnRestarted {
-            turn,
-            bot_index: bot.index,
-            attempt: spoken.attempt + 1,
-            reason,
-            provider: next.provider.clone(),
-            model: next.model.clone(),
-            usage: spoken.usage,
-            cost_usd: spoken.cost,
-        }));
-    }
-
-    /// The attempt's row, and its share of the sums. A provider that did not come to its end may have counted more than it said.
-    fn record(
-        &mut self,
-        bot: &Bot,
-        spoken: &Spoken,
-        outcome: &'static str,
-        failure: Option<&AttemptFailure>,
-    ) {
-        let ended = outcome == AttemptRecord::COMPLETED;
-        let head = &mut self.change.head;
-        head.spend(bot.index, spoken.usage, spoken.cost, ended);
-        self.change.attempt = Some(AttemptRecord {
-            turn: self.change.head.turns,
-            attempt: spoken.attempt,
-            target: spoken.target.clone(),
-            outcome,
-            failed: failure.map(|failure| FailedAttempt {
-                target: spoken.target.clone(),
-                code: failure.failure.code,
-                retryable: failure.retryable,
-            }),
-            usage: spoken.usage,
-            cost: spoken.cost,
-            duration_ms: spoken.duration_ms,
-            first_delta_ms: spoken.first_delta_ms,
-        });
-    }
-
-    /// The turn's entry in the transcript; the turn is over with it.
-    fn message(
-        &mut self,
-        bot: &Bot,
-        spoken: Option<&Spoken>,
-        status: MessageStatus,
-        stop_reason: Option<StopReason>,
-    ) {
-        let own = bot.targets().swap_remove(0);
-        let target = spoken.map_or(own, |spoken| spoken.target.clone());
-        self.change.message = Some(Message {
-            pos: self
-                .change
-                .head
-                .open_seq
-                .unwrap_or(self.change.head.last_seq),
-            kind: MessageKind::Bot,
-            turn: Some(self.change.head.turns),
-            bot_index: Some(bot.index),
-            bot_version: Some(bot.version),
-            author: bot.name.clone(),
-            text: spoken.map(|spoken| spoken.text.clone()).unwrap_or_default(),
-            status,
-            stop_reason,
-            usage: spoken.map(|spoken| spoken.usage).unwrap_or_default(),
-            cost: spoken.and_then(|spoken| spoken.cost),
-            provider: Some(target.provider),
-            model: Some(target.model),
-            at: self.at,
-        });
-        self.change.head.turns += 1;
-        self.change.head.open_seq = None;
     }
 
     /// Applies the commands that wait, in order. Whether one of them stops the run.

@@ -1,7 +1,10 @@
 //! A run as its owner knows it, and what an attempt came to.
 
 use crate::{
-    conversation::{Bot, BotVersion, Cost, Message, RunId, Target, Timestamp, Usage, speaker},
+    conversation::{
+        Bot, BotVersion, ContextPolicy, Cost, FailureCode, Message, RunId, Target, Timestamp,
+        Usage, speaker,
+    },
     models::{Asked, Change, Claimed, Command, CommandKind, Head},
 };
 
@@ -11,6 +14,7 @@ pub(super) struct RunState {
     pub(super) id: RunId,
     pub(super) max_turns: u32,
     pub(super) show_reasoning: bool,
+    pub(super) context_policy: ContextPolicy,
     /// Each bot in the newest version that the log tells of.
     pub(super) bots: Vec<Bot>,
     /// The bot of the open turn, in the version that `turn.started` pinned.
@@ -56,6 +60,7 @@ impl RunState {
             id: run.id,
             max_turns: run.max_turns,
             show_reasoning: run.show_reasoning,
+            context_policy: run.context_policy,
             bots: run.bots.into_iter().map(told).collect(),
             speaker: None,
             turn_started: now,
@@ -98,6 +103,11 @@ impl RunState {
             self.asked.attempts = attempt.attempt;
             self.asked.failed.extend(attempt.failed.clone());
         }
+        if change.cut.is_some() {
+            // It is the answer to what was called too long.
+            let failed = &mut self.asked.failed;
+            failed.retain(|attempt| attempt.code != FailureCode::ContextExceeded);
+        }
         if change.message.is_some() {
             self.speaker = None;
             self.asked = Asked::default();
@@ -108,6 +118,7 @@ impl RunState {
             self.turn_started = change.at;
         }
         self.transcript.extend(change.message);
+        self.transcript.extend(change.cut);
         self.head = change.head;
     }
 }
@@ -120,6 +131,8 @@ pub(super) struct Spoken {
     /// The number of the attempt within its turn, from 1.
     pub(super) attempt: u32,
     pub(super) text: String,
+    /// What was written where a summary was asked for; it is no part of the turn's text.
+    pub(super) summary: Option<String>,
     /// How much was thought, in bytes. The thoughts themselves are kept nowhere.
     pub(super) reasoning_bytes: usize,
     pub(super) refusal: Option<String>,
@@ -138,6 +151,7 @@ impl Spoken {
             target,
             attempt,
             text: String::new(),
+            summary: None,
             reasoning_bytes: 0,
             refusal: None,
             usage: Usage::default(),

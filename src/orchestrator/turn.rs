@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{
     attempt::{self, Ended, Stage},
     clock,
@@ -13,7 +15,6 @@ use super::{
 use crate::{
     conversation::{
         AttemptFailure, Bot, FailedAttempt, Failure, FailureCode, ParamName, Pricing, Target,
-        lay_out,
     },
     models::StoreError,
     providers::{Admission, Obstacle, Place, Provider, Request},
@@ -36,9 +37,7 @@ enum Admitted {
 impl Driver {
     /// Attempts until one of them closes the turn.
     pub(super) async fn speak(&mut self, speaker: &Bot) -> Result<(), StoreError> {
-        let targets = speaker.targets();
-        let names: Vec<String> = self.state.bots.iter().map(|bot| bot.name.clone()).collect();
-        let prompt = lay_out(speaker, &names, &self.state.transcript);
+        self.rests.clear();
         let cache_key = format!("{}:{}", self.state.id, speaker.index);
         let mut place = None;
         loop {
@@ -47,15 +46,16 @@ impl Driver {
             if self.signals.leave.is_cancelled() {
                 return self.commit(Step::Left).await;
             }
-            let (target, provider, held) = match self.admitted(&targets, &mut place).await? {
+            let (target, provider, held) = match self.admitted(speaker, &mut place).await? {
                 Admitted::Now(target, provider, held) => (target, provider, held),
                 Admitted::Later => continue,
                 Admitted::Closed => return Ok(()),
             };
+            let order = self.order(speaker, &target).await?;
             let request = Request {
                 model: &target.model,
-                prompt: &prompt,
-                params: &speaker.params,
+                prompt: &order.prompt,
+                params: &order.params,
                 cache_key: &cache_key,
                 show_reasoning: self.state.show_reasoning && self.reasons(&target),
             };
@@ -65,6 +65,7 @@ impl Driver {
                 term,
                 turn: self.state.head.turns,
                 bot_index: speaker.index,
+                summarises: order.summary_before.is_some(),
                 show_reasoning: self.state.show_reasoning,
                 max_text_bytes: self.config.max_text_bytes,
                 pricing: self.pricing(&target, speaker),
@@ -74,9 +75,10 @@ impl Driver {
             let ended = attempt::run(&provider, held, request, number, &stage).await;
             self.signals.speaks.send_replace(false);
             match ended {
-                Ended::Completed(spoken, reason) => {
-                    return self.commit(Step::Completed(spoken, reason)).await;
-                }
+                Ended::Completed(spoken, reason) => match order.summary_before {
+                    Some(turn) => self.commit(Step::Summarised(spoken, reason, turn)).await?,
+                    None => return self.commit(Step::Completed(spoken, reason)).await,
+                },
                 Ended::Stopped(spoken) => return self.commit(Step::Interrupted(spoken)).await,
                 Ended::GivenUp(None, _) => {}
                 Ended::GivenUp(Some(spoken), reason) => {
@@ -87,7 +89,7 @@ impl Driver {
                     }
                 }
                 Ended::Failed(spoken, failure) => {
-                    if !self.retry(&targets, spoken, failure).await? {
+                    if !self.retry(speaker, spoken, failure).await? {
                         return Ok(());
                     }
                 }
@@ -115,11 +117,12 @@ impl Driver {
     /// Who is asked next, once that is possible. `place` is kept for the look after a wait.
     async fn admitted(
         &mut self,
-        targets: &[Target],
+        speaker: &Bot,
         place: &mut Option<Place>,
     ) -> Result<Admitted, StoreError> {
-        let retry = &self.config.retry;
-        let next = retry.next(targets, &self.state.asked.failed);
+        let targets = &speaker.targets();
+        let failed = &self.counted(speaker, &self.state.asked.failed);
+        let next = self.config.retry.next(targets, failed);
         let target = next.unwrap_or(&targets[0]).clone();
         let Some(provider) = self.registry.get(&target.provider).cloned() else {
             let message = format!("the provider {:?} is not configured", target.provider);
@@ -135,7 +138,7 @@ impl Driver {
             Admission::Wait(obstacle, wait) => (obstacle, wait),
         };
         if obstacle == Obstacle::Breaker
-            && let Some((other, provider, place)) = self.stand_in(targets, &target)
+            && let Some((other, provider, place)) = self.stand_in(targets, failed, &target)
         {
             let message = format!(
                 "{} of {} fails too often and is left alone; {} of {} is asked in its place",
@@ -160,6 +163,12 @@ impl Driver {
             ),
         };
         let model = target.model.clone();
+        // Another one may come back sooner, where the model is only left alone.
+        let rested = self.rested(targets, failed, &target);
+        let rested = rested.filter(|_| obstacle == Obstacle::Breaker);
+        let wait = rested.map_or(wait, |at| {
+            wait.min(at.saturating_duration_since(Instant::now()))
+        });
         self.delayed(target, code, message.to_owned(), wait).await?;
         tokio::select! {
             biased;
@@ -168,6 +177,7 @@ impl Driver {
                 return Ok(Admitted::Closed);
             }
             () = self.signals.leave.cancelled() => {}
+            () = passed(rested) => {}
             admitted = provider.admitted(&model) => *place = Some(admitted),
         }
         Ok(Admitted::Later)
@@ -177,21 +187,51 @@ impl Driver {
     fn stand_in(
         &self,
         targets: &[Target],
+        failed: &[FailedAttempt],
         instead_of: &Target,
     ) -> Option<(Target, Provider, Place)> {
-        let (retry, failed) = (&self.config.retry, &self.state.asked.failed);
-        let others = targets.iter().filter(|target| {
-            let worth_it = retry.next(std::slice::from_ref(target), failed).is_some();
-            *target != instead_of && worth_it
-        });
-        let mut free = others.filter_map(|target| {
-            let provider = self.registry.get(&target.provider)?;
-            match provider.admit(&target.model) {
-                Admission::Now(place) => Some((target.clone(), provider.clone(), place)),
-                Admission::Wait(..) => None,
-            }
-        });
+        let now = Instant::now();
+        let mut free = self
+            .others(targets, failed, instead_of)
+            .filter(|target| self.rest_of(target).is_none_or(|until| until <= now))
+            .filter_map(|target| {
+                let provider = self.registry.get(&target.provider)?;
+                match provider.admit(&target.model) {
+                    Admission::Now(place) => Some((target.clone(), provider.clone(), place)),
+                    Admission::Wait(..) => None,
+                }
+            });
         free.next()
+    }
+
+    /// When the first of the others has rested after its failure.
+    fn rested(
+        &self,
+        targets: &[Target],
+        failed: &[FailedAttempt],
+        instead_of: &Target,
+    ) -> Option<Instant> {
+        let others = self.others(targets, failed, instead_of);
+        others.filter_map(|target| self.rest_of(target)).min()
+    }
+
+    /// The targets that are worth asking in the place of that one.
+    fn others<'a>(
+        &'a self,
+        targets: &'a [Target],
+        failed: &'a [FailedAttempt],
+        instead_of: &'a Target,
+    ) -> impl Iterator<Item = &'a Target> {
+        targets.iter().filter(move |target| {
+            let alone = std::slice::from_ref(*target);
+            *target != instead_of && self.config.retry.next(alone, failed).is_some()
+        })
+    }
+
+    /// Until when a target is left alone after its failure in this turn.
+    fn rest_of(&self, target: &Target) -> Option<Instant> {
+        let of_it = |(rests, _): &&(Target, Instant)| rests == target;
+        self.rests.iter().rfind(of_it).map(|(_, until)| *until)
     }
 
     /// Says that an attempt has to wait, or goes elsewhere.
@@ -215,7 +255,7 @@ impl Driver {
     /// Writes a failed attempt down and waits for the next one; false if there is none because the turn is closed.
     async fn retry(
         &mut self,
-        targets: &[Target],
+        speaker: &Bot,
         spoken: Spoken,
         error: AttemptFailure,
     ) -> Result<bool, StoreError> {
@@ -229,20 +269,28 @@ impl Driver {
             code: error.failure.code,
             retryable: error.retryable,
         });
+        let failed = self.counted(speaker, &failed);
         let policy = &self.config.retry;
-        let Some(next) = policy.next(targets, &failed) else {
+        let targets = speaker.targets();
+        let Some(next) = policy.next(&targets, &failed).cloned() else {
             self.commit(Step::Failed(spoken, error)).await?;
             return Ok(false);
         };
-        let of_it = |attempt: &&FailedAttempt| attempt.target == *next;
-        let failures = u32::try_from(failed.iter().filter(of_it).count()).unwrap_or(u32::MAX);
+        let of_it = |attempt: &&FailedAttempt| attempt.target == spoken.target;
+        let failures = failed.iter().filter(of_it).count();
+        // What was called too long is asked for again in another form, and at once.
+        let rest = match u32::try_from(failures).unwrap_or(u32::MAX) {
+            0 => Duration::ZERO,
+            failures => policy.wait_after(&error, failures, rand::random()),
+        };
+        self.rests
+            .push((spoken.target.clone(), Instant::now() + rest));
         // Another target is asked at once: it has not failed.
-        let wait = if *next == spoken.target {
-            policy.wait_after(&error, failures, rand::random())
+        let wait = if next == spoken.target {
+            rest
         } else {
             Duration::ZERO
         };
-        let next = next.clone();
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.commit(Step::Retry {
             spoken,
@@ -260,5 +308,13 @@ impl Driver {
             () = self.signals.leave.cancelled() => Ok(true),
             () = tokio::time::sleep(wait) => Ok(true),
         }
+    }
+}
+
+/// Waits until that moment; without one, for ever.
+async fn passed(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }

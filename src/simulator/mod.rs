@@ -32,9 +32,9 @@ use axum::{
     serve::ListenerExt as _,
 };
 use bytes::Bytes;
-use reply::{Api, Reply};
+use reply::{Api, Reply, prompt_tokens};
 pub use script::{Gate, Script};
-use script::{Speech, error_body};
+use script::{Speech, error_body, too_long};
 use seen::Seen;
 pub use seen::{Activity, SeenRequest};
 use serde_json::Value;
@@ -220,6 +220,7 @@ impl Shared {
             gemini::name_model(uri, &mut body);
         }
         let script = self.script(body["model"].as_str().unwrap_or_default());
+        let tokens = prompt_tokens(api, &body);
         let content_type = match (&script.speech, checked) {
             (Speech::Silence, _) => {
                 self.cancelled.cancelled().await;
@@ -230,6 +231,10 @@ impl Shared {
             }
             (_, Err(message)) => {
                 return refusal(api, 400, &[], Some(error_body(api, 400, &message)));
+            }
+            (_, Ok(())) if script.window.is_some_and(|most| tokens > most) => {
+                let most = script.window.unwrap_or_default();
+                return refusal(api, 400, &[], Some(too_long(api, tokens, most)));
             }
             (Speech::Raw(_, content_type), Ok(())) => content_type.clone(),
             (Speech::Dialogue | Speech::Deltas(_) | Speech::Endless(_), Ok(())) => {

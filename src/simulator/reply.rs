@@ -197,13 +197,32 @@ fn pause((least, most): (Duration, Duration), at: usize) -> Wait {
     Wait::Time(least + (most - least) * step / 15)
 }
 
-fn utterance(script: &Script, api: Api, body: &Value) -> Utterance {
-    let messages = match api {
+/// The texts of a request's messages.
+fn messages(api: Api, body: &Value) -> Vec<String> {
+    match api {
         Api::OpenAi => openai::messages(body),
         Api::Responses => responses::messages(body),
         Api::Anthropic => anthropic::messages(body),
         Api::Gemini => gemini::messages(body),
-    };
+    }
+}
+
+/// The tokens of a request's messages, as they are billed.
+pub(super) fn prompt_tokens(api: Api, body: &Value) -> u64 {
+    tokens(&messages(api, body))
+}
+
+/// Four for three words.
+fn tokens(texts: &[String]) -> u64 {
+    let words: usize = texts
+        .iter()
+        .map(|text| text.split_whitespace().count())
+        .sum();
+    words as u64 * 4 / 3
+}
+
+fn utterance(script: &Script, api: Api, body: &Value) -> Utterance {
+    let messages = messages(api, body);
     let deltas = match &script.speech {
         Speech::Dialogue => dialogue::deltas(&dialogue::reply(
             body["model"].as_str().unwrap_or_default(),
@@ -212,13 +231,6 @@ fn utterance(script: &Script, api: Api, body: &Value) -> Utterance {
         Speech::Deltas(deltas) => deltas.clone(),
         Speech::Endless(piece) => vec![piece.clone()],
         Speech::Raw(..) | Speech::Status(..) | Speech::Silence => Vec::new(),
-    };
-    let tokens = |texts: &[String]| {
-        let words: usize = texts
-            .iter()
-            .map(|text| text.split_whitespace().count())
-            .sum();
-        words as u64 * 4 / 3
     };
     let usage = script
         .usage

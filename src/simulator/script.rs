@@ -34,6 +34,8 @@ pub struct Script {
     pub(super) stop_reason: Option<String>,
     /// Input and output tokens; `None`: counted from the words.
     pub(super) usage: Option<(u64, u64)>,
+    /// The most tokens that a prompt may have, counted from its words.
+    pub(super) window: Option<u64>,
     pub(super) first_delta_after: Duration,
     /// The shortest and the longest wait between deltas.
     pub(super) every: (Duration, Duration),
@@ -52,6 +54,7 @@ impl Script {
             refusal: None,
             stop_reason: None,
             usage: None,
+            window: None,
             first_delta_after: Duration::ZERO,
             every: (Duration::ZERO, Duration::ZERO),
             gate: None,
@@ -162,6 +165,15 @@ impl Script {
         }
     }
 
+    /// Calls a prompt of more tokens too long; four for three words.
+    #[must_use]
+    pub fn window(self, tokens: u64) -> Self {
+        Self {
+            window: Some(tokens),
+            ..self
+        }
+    }
+
     /// Waits this long before the first delta.
     #[must_use]
     pub fn first_delta_after(self, wait: Duration) -> Self {
@@ -256,6 +268,28 @@ impl Gate {
         // The semaphore is never closed.
         if let Ok(pass) = self.passes.acquire().await {
             pass.forget();
+        }
+    }
+}
+
+/// The body of the refusal of a prompt that is too long, in each API's own words.
+pub(super) fn too_long(api: Api, tokens: u64, most: u64) -> Value {
+    match api {
+        Api::OpenAi | Api::Responses => {
+            let message = format!(
+                "This model's maximum context length is {most} tokens. However, your messages resulted in {tokens} tokens."
+            );
+            json!({"error": {"message": message, "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}})
+        }
+        Api::Anthropic => {
+            let message = format!("prompt is too long: {tokens} tokens > {most} maximum");
+            error_body(api, 400, &message)
+        }
+        Api::Gemini => {
+            let message = format!(
+                "The input token count ({tokens}) exceeds the maximum number of tokens allowed ({most})."
+            );
+            error_body(api, 400, &message)
         }
     }
 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::{
     app::Parts,
     conversation::{
-        BotSpec, Cost, EventId, Params, ProviderInfo, RunError, RunId, StartRun, StopMode,
+        BotSpec, ContextPolicy, Cost, EventId, Params, ProviderInfo, RunError, RunId, StartRun,
+        StopMode,
     },
     orchestrator::{Runs, Started, Streaming},
 };
@@ -27,7 +28,7 @@ impl Task for Converse {
         TaskInfo {
             name: "converse".to_string(),
             detail:
-                "Shows a conversation: topic:\"…\" [turns:N] [a:PROVIDER/MODEL] [b:PROVIDER/MODEL] [reasoning:true]"
+                "Shows a conversation: topic:\"…\" [turns:N] [a:PROVIDER/MODEL] [b:PROVIDER/MODEL] [reasoning:true] [context:POLICY]"
                     .to_string(),
         }
     }
@@ -57,6 +58,9 @@ fn order(providers: &[ProviderInfo], vars: &task::Vars) -> Result<StartRun> {
     let show_reasoning = optional(vars, "reasoning").map_or(Ok(false), str::parse);
     let show_reasoning =
         show_reasoning.map_err(|_| Error::string("reasoning: takes true or false"))?;
+    let context_policy = optional(vars, "context").map_or(Ok(ContextPolicy::Fail), str::parse);
+    let context_policy =
+        context_policy.map_err(|error| Error::string(&format!("context: {error}")))?;
     let a = bot(providers, "a", optional(vars, "a"), "openai")?;
     let b = bot(providers, "b", optional(vars, "b"), "anthropic")?;
     Ok(StartRun {
@@ -64,6 +68,7 @@ fn order(providers: &[ProviderInfo], vars: &task::Vars) -> Result<StartRun> {
         bots: vec![a, b],
         max_turns: Some(max_turns),
         show_reasoning,
+        context_policy,
     })
 }
 
@@ -235,6 +240,16 @@ impl<W: Write> Screen<W> {
                 self.turn_ended(event)
             }
             "turn.interrupted" | "turn.failed" => self.turn_ended(event),
+            "context.truncated" | "context.summarised" => {
+                let kept = event["kept_from_turn"].as_u64().unwrap_or_default() + 1;
+                let line = match event["text"].as_str() {
+                    Some(summary) => {
+                        format!("[before turn {kept}, in short: {}]", printable(summary))
+                    }
+                    None => format!("[what was said before turn {kept} is left out from now on]"),
+                };
+                writeln!(self.out, "{}", self.paint(2, &line))
+            }
             "error" => {
                 let line = format!("[{}: {}]", text("code"), printable(text("message")));
                 write!(self.out, "{}", self.paint(2, &line))

@@ -39,6 +39,15 @@ struct VersionView {
     bot: BotView,
 }
 
+/// What a truncation or a summary has beside the rest. It is no turn's message, so it has no `turn`.
+#[derive(Debug, Serialize)]
+struct CutView {
+    /// The turn before which it was made.
+    before_turn: Option<u32>,
+    /// The oldest turn that its bot is still shown.
+    kept_from_turn: u32,
+}
+
 #[derive(Debug, Serialize)]
 struct MessageView {
     kind: MessageKind,
@@ -57,6 +66,8 @@ struct MessageView {
     provider: Option<String>,
     model: Option<String>,
     at: Timestamp,
+    #[serde(flatten)]
+    cut: Option<CutView>,
 }
 
 impl From<Transcript> for ExportView {
@@ -104,12 +115,13 @@ impl From<BotVersion> for VersionView {
 impl MessageView {
     /// The message, and what its turn took: `spent` is by turn.
     fn new(message: Message, spent: &[Spent]) -> Self {
-        let turn = message.turn.and_then(|turn| usize::try_from(turn).ok());
-        let total = turn.and_then(|turn| spent.get(turn)).copied();
+        let turn = message.turn.filter(|_| message.cut.is_none());
+        let at = turn.and_then(|turn| usize::try_from(turn).ok());
+        let total = at.and_then(|turn| spent.get(turn)).copied();
         Self {
             total: total.map(TotalView::from),
             kind: message.kind,
-            turn: message.turn,
+            turn,
             bot_index: message.bot_index,
             bot_version: message.bot_version,
             author: message.author,
@@ -121,6 +133,10 @@ impl MessageView {
             provider: message.provider,
             model: message.model,
             at: message.at,
+            cut: message.cut.map(|cut| CutView {
+                before_turn: message.turn,
+                kept_from_turn: cut.kept_from_turn,
+            }),
         }
     }
 }

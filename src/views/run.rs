@@ -4,8 +4,8 @@ use axum::http::{HeaderValue, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::conversation::{
-    Bot, BotChange, Cost, EndReason, Failure, HistoryPage, Params, Run, RunId, RunStatus, Spent,
-    StopAnswer, Target, Timestamp, Usage,
+    Bot, BotChange, ContextPolicy, Cost, EndReason, Failure, HistoryPage, Params, Run, RunId,
+    RunStatus, Spent, StopAnswer, Target, Timestamp, Usage,
 };
 
 /// A run.
@@ -19,6 +19,7 @@ pub struct RunView<B = RunBotView> {
     turns: u32,
     max_turns: u32,
     show_reasoning: bool,
+    context_policy: ContextPolicy,
     bots: Vec<B>,
     usage: Usage,
     cost_usd: Option<Cost>,
@@ -52,6 +53,7 @@ impl<B> RunView<B> {
             turns: run.totals.turns,
             max_turns: run.max_turns,
             show_reasoning: run.show_reasoning,
+            context_policy: run.context_policy,
             bots: bots.map(|(bot, total)| show(bot, total)).collect(),
             usage: run.totals.usage,
             cost_usd: run.totals.cost_usd,

@@ -27,7 +27,7 @@ async fn silent(settings: &str) -> (tempfile::TempDir, Simulator, Node) {
 }
 
 /// Reads the run's stream to its end: the names of its events, and the data of the last one.
-async fn ending(node: &Node, id: &str) -> (Vec<String>, Value) {
+pub(super) async fn ending(node: &Node, id: &str) -> (Vec<String>, Value) {
     let reading = async {
         let address = format!("{}/api/stream/{id}", node.base);
         let answer = client().get(address).send().await.unwrap();

@@ -1,6 +1,7 @@
 //! Killed processes: nothing is lost, nothing is doubled, no turn that was finished is asked for again.
 
 mod books;
+mod contexts;
 mod endings;
 mod keys;
 pub(crate) mod node;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
     conversation::{
-        BotSpec, Delta, DeltaKind, EventId, Params, RunError, RunId, StartRun, Timestamp,
+        BotSpec, ContextPolicy, Delta, DeltaKind, EventId, Params, RunError, RunId, StartRun,
+        Timestamp,
     },
     event_log::{EventLog, Opened, Reader},
     models::{LoggedEvent, Store, connect},
@@ -39,6 +40,7 @@ impl Log {
             bots: vec![bot(), bot()],
             max_turns: None,
             show_reasoning: false,
+            context_policy: ContextPolicy::Fail,
         };
         let run = RunId::from_uuid(uuid::Uuid::now_v7());
         store

@@ -75,6 +75,7 @@ impl Draft {
             events: Vec::new(),
             head: head.clone(),
             message: None,
+            cut: None,
             attempt: None,
             applied: Vec::new(),
             release: false,
@@ -108,6 +109,7 @@ impl Draft {
             provider: None,
             model: None,
             at: AT,
+            cut: None,
         });
         self.0.head.turns += 1;
         self.0.head.open_seq = None;

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
-    conversation::{Bot, BotSpec, BotUpdated, Params, RunId, RunPlan, StopMode, Timestamp},
+    conversation::{
+        Bot, BotSpec, BotUpdated, ContextPolicy, Params, RunId, RunPlan, StopMode, Timestamp,
+    },
     models::{Claimed, CommandKind, Fence, Inserted, Order, Store, StoreError, Takeover, connect},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -87,6 +89,7 @@ impl Case {
             bots: vec![bot(0), bot(1)],
             max_turns: Model::MAX_TURNS,
             show_reasoning: false,
+            context_policy: ContextPolicy::Fail,
         };
         let inserted = store.insert_run(run, "", &plan, AT, None).await.unwrap();
         assert!(matches!(inserted, Inserted::Now(_)));

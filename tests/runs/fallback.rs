@@ -293,3 +293,48 @@ async fn a_limit_that_the_provider_announces_is_respected() {
     assert_eq!(app.simulator.requests().len(), 4);
     app.close().await;
 }
+
+/// Where a model is left alone for a while, its stand-in is not asked again before it has rested from its own failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_in_that_fails_is_left_alone_as_long_as_it_asks_for() {
+    let settings = json!({
+        "breaker": {"failures": 2, "open_ms": 60_000},
+        "retry": {"max_attempts": 3, "retry_after_cap_ms": 300},
+    });
+    let app = TestApp::with(Script::text("Well."), settings).await;
+    for _ in 0..2 {
+        app.simulator.enqueue_for("model-a", Script::status(529));
+    }
+    let busy = Script::status(503).header("retry-after", "1");
+    app.simulator.enqueue_for("stand-in", busy);
+    let id = start(&app, &order(1)).await;
+    let events = app.events(&id).await;
+    let told: Vec<String> = events
+        .iter()
+        .filter(|event| event.name != "turn.delta")
+        .map(|event| format!("{} {}", event.name, event.json()["provider"]))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    run.started null
+    turn.started "openai"
+    error "openai"
+    error "openai"
+    error "openai"
+    error "anthropic"
+    error "openai"
+    error "openai"
+    turn.completed "anthropic"
+    run.completed null
+    "#);
+    let at = |event: &Event| {
+        let at = event.json()["at"].as_str().unwrap().to_owned();
+        humantime::parse_rfc3339(&at).unwrap()
+    };
+    let refused = events
+        .iter()
+        .find(|event| event.name == "error" && event.json()["provider"] == "anthropic");
+    let completed = of(&events, "turn.completed")[0];
+    let rested = at(completed).duration_since(at(refused.unwrap())).unwrap();
+    assert!(rested >= Duration::from_millis(295), "{rested:?}");
+    app.close().await;
+}

@@ -1,6 +1,7 @@
 //! Runs from their start to every kind of end, through the real HTTP on both sides.
 
 mod changes;
+mod context;
 mod fallback;
 mod faults;
 mod hostile;

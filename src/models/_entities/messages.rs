@@ -29,6 +29,8 @@ pub struct Model {
     pub provider: Option<String>,
     pub model: Option<String>,
     pub at: i64,
+    pub kept_from_turn: Option<i32>,
+    pub after_attempt: Option<i32>,
 }
 
 /// No relations are declared: rows are read by key.

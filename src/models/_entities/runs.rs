@@ -23,6 +23,7 @@ pub struct Model {
     pub bot_count: i32,
     pub max_turns: i32,
     pub show_reasoning: bool,
+    pub context_policy: String,
     pub turns: i32,
     pub open_seq: Option<i64>,
     #[sea_orm(column_type = "Text")]

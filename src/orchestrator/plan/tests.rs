@@ -1,6 +1,8 @@
 use super::*;
 use crate::{
-    conversation::{Cost, FailureCode, Params, RunId, Spent, StopMode, Usage},
+    conversation::{
+        ContextPolicy, Cost, FailureCode, MessageStatus, Params, RunId, Spent, StopMode, Usage,
+    },
     models::Asked,
 };
 
@@ -22,6 +24,7 @@ fn queued(max_turns: u32) -> RunState {
         id: RunId::from_uuid(uuid::Uuid::nil()),
         max_turns,
         show_reasoning: false,
+        context_policy: ContextPolicy::Fail,
         bots: vec![bot(0), bot(1)],
         speaker: None,
         turn_started: Timestamp::from_millis(0),

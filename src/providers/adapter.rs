@@ -19,6 +19,11 @@ pub(super) trait Adapter: Send + Sync {
     /// The parameters that the API has a field for by which that model is asked, by our names. Empty: models in general.
     fn params(&self, model: &str) -> &'static [&'static str];
 
+    /// Words of those parameters that another API of the same kind knows and this one does not: the parameter, and the word.
+    fn strange_words(&self, _model: &str) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// Whether a refusal taught the adapter to ask in another way, so that the attempt is worth sending once more. A refused
     /// request has cost nothing.
     fn learns_from(&self, _failure: &AttemptFailure) -> bool {

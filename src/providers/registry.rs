@@ -115,6 +115,7 @@ impl Registry {
             kind: entry.config.kind.name,
             model,
             fields: entry.adapter.params(model),
+            strange_words: entry.adapter.strange_words(model),
         })
     }
 

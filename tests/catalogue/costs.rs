@@ -1,30 +1,23 @@
 //! What things cost: worked out by hand in whole 10⁻¹² dollars, and compared to the last digit.
 
 use parley::{
-    conversation::{Catalogue, Params, Timestamp},
+    conversation::{Params, Timestamp},
     simulator::{Gate, Script},
 };
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
-use super::ModelsFile;
+use super::{ModelsFile, ours};
 use crate::{
-    providers::{ANTHROPIC, GEMINI, OPENAI, hear, recorded::canned},
+    providers::{ANTHROPIC, OPENAI, hear, recorded::canned},
     support::{Event, TestApp, talk},
 };
 
 /// The sources of our prices were read by then.
 const THEN: &str = "2026-11-24T12:00:00Z";
 
-fn ours() -> Catalogue {
-    let text = std::fs::read_to_string("config/models.yaml").unwrap();
-    let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
-    let file = serde_json::to_value(yaml).unwrap();
-    Catalogue::new(&[file], &[OPENAI, ANTHROPIC, GEMINI]).unwrap()
-}
-
 /// A body, who answers with it, and what it costs. One dollar for a million tokens is 1,000,000 · 10⁻¹² dollars for one.
-const RECORDED: [(&str, &str, &str, Option<u64>); 15] = [
+const RECORDED: [(&str, &str, &str, Option<u64>); 16] = [
     // gpt-6-sol: 2 in, 0.20 cached, 2.50 written, 10 out.
     (
         "openai_chat/normal.sse",
@@ -65,7 +58,14 @@ const RECORDED: [(&str, &str, &str, Option<u64>); 15] = [
     ),
     // Nothing was said, or nothing is known.
     ("openai_chat/no_usage.sse", OPENAI, "gpt-6-sol", None),
-    ("openai_chat/normal.sse", OPENAI, "gpt-6-luna", None),
+    ("openai_chat/normal.sse", OPENAI, "gpt-5.6-sol", None),
+    // gpt-6-luna: 0.10 in, 0.50 out.
+    (
+        "openai_chat/normal.sse",
+        OPENAI,
+        "gpt-6-luna",
+        Some(31 * 100_000 + 6 * 500_000),
+    ),
     // claude-opus-5-5: 4 in, 20 out; also for what broke off, as far as it was counted.
     (
         "anthropic/normal.sse",
@@ -98,7 +98,7 @@ const RECORDED: [(&str, &str, &str, Option<u64>); 15] = [
         "claude-sonnet-5-5",
         Some(199_990 * 2_000_000 + 10 * 10_000_000),
     ),
-    // claude-haiku-5-5: 0.10 in, 0.50 out, for prompts up to 100,000 tokens.
+    // claude-haiku-5-5: 0.10 in, 0.50 out, for prompts up to 100,000 tokens, and 0.50 and 2.50 for longer ones.
     (
         "anthropic/thinking.sse",
         ANTHROPIC,
@@ -109,7 +109,7 @@ const RECORDED: [(&str, &str, &str, Option<u64>); 15] = [
         "anthropic/context_window_exceeded.sse",
         ANTHROPIC,
         "claude-haiku-5-5",
-        None,
+        Some(199_990 * 500_000 + 10 * 2_500_000),
     ),
 ];
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use parley::{conversation::ParamName, simulator::Script};
 use serde_json::{Map, Value, json};
 
+use super::our_file;
 use crate::support::{TestApp, talk};
 
 /// The rules of our file for a model, put together by what the file's own head says: the API's, then what begins like the name,
@@ -129,9 +130,7 @@ async fn said(
 
 #[tokio::test]
 async fn each_parameter_of_each_model_is_taken_and_refused_as_the_file_says() {
-    let text = std::fs::read_to_string("config/models.yaml").unwrap();
-    let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
-    let file = serde_json::to_value(yaml).unwrap();
+    let file = our_file();
     let app = TestApp::spawn(Script::default()).await;
     let mut checks = 0;
     for (provider, section) in file.as_object().unwrap() {
@@ -181,7 +180,13 @@ openai gpt-5.1 {"temperature": 0.2} -> temperature
 openai gpt-5.1 {"temperature": 0.2, "top_p": 0.2, "reasoning_effort": "none"} ->
 openai gpt-5.1 {"temperature": 0.2, "reasoning_effort": "low"} -> temperature
 openai gpt-5.1 {"stop": ["a"]} -> stop
-openai gpt-6.2-sol {"temperature": 1, "reasoning_effort": "none"} -> temperature
+openai gpt-6-luna {"temperature": 1, "reasoning_effort": "none"} -> temperature
+openai gpt-6.2-sol {"temperature": 1, "reasoning_effort": "none"} -> temperature reasoning_effort
+openai gpt-6.2-sol {"max_tokens": 128000, "service_tier": "fast"} ->
+openai gpt-6.2-sol {"max_tokens": 128001, "service_tier": "ultrafast"} -> max_tokens service_tier
+openai gpt-5.5-pro {"reasoning_effort": "xhigh", "verbosity": "low", "service_tier": "flex"} ->
+openai gpt-5.5-pro {"reasoning_effort": "low", "stop": ["a"], "seed": 1, "presence_penalty": 1} -> stop seed presence_penalty reasoning_effort
+openai gpt-5.1-codex {"reasoning_effort": "low", "seed": 1, "frequency_penalty": 1} -> seed frequency_penalty
 openai gpt-6.2-sol {"reasoning_effort": "xhigh", "verbosity": "low", "service_tier": "flex", "max_tokens": 1} ->
 openai gpt-6.2-sol {"service_tier": "standard_only"} -> service_tier
 openai gpt-4.1-mini {"temperature": 2, "top_p": 1, "stop": ["a", "b", "c", "d"], "seed": -1, "presence_penalty": -2} ->

@@ -104,6 +104,8 @@ async fn the_providers() {
         json!({"providers": {
             "anthropic": {"base_url": null, "models": ["claude-haiku-5-5", "claude-haiku-4-5"]},
             "openai": {"models": ["gpt-6-sol", "gpt-5.5", "some-model"]},
+            // One whose price is not known to change: the list has the prices of today.
+            "gemini": {"models": ["gemini-3.5-flash-lite"]},
         }}),
     )
     .await;

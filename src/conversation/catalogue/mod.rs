@@ -82,6 +82,8 @@ pub struct Offering<'a> {
     pub model: &'a str,
     /// The parameters that the API has a field for by which it is asked.
     pub fields: &'a [&'a str],
+    /// Words of those parameters that it does not know: the parameter, and the word.
+    pub strange_words: &'a [(&'a str, &'a str)],
 }
 
 /// What is known of a model of a provider.
@@ -134,7 +136,7 @@ impl Catalogue {
                 }
             }
         }
-        only(&mut facts.params, offering.fields);
+        only(&mut facts.params, offering);
         if let Some(most) = facts.max_output
             && let Some(rule) = facts.params.get_mut(&ParamName::MaxTokens)
         {
@@ -150,7 +152,7 @@ impl Catalogue {
         for (_, section) in self.sections(offering) {
             lay_over(&mut params, &section.params);
         }
-        only(&mut params, offering.fields);
+        only(&mut params, offering);
         ModelFacts {
             name: offering.model.to_owned(),
             params,
@@ -198,8 +200,13 @@ impl Catalogue {
     }
 }
 
-fn only(params: &mut BTreeMap<ParamName, Rule>, fields: &[&str]) {
-    params.retain(|name, _| fields.contains(&name.as_str()));
+/// What the API has no field and no word for is not taken, whatever a file says.
+fn only(params: &mut BTreeMap<ParamName, Rule>, offering: Offering<'_>) {
+    params.retain(|name, _| offering.fields.contains(&name.as_str()));
+    for (name, rule) in params {
+        let strange = |word: &str| offering.strange_words.contains(&(name.as_str(), word));
+        rule.without(strange);
+    }
 }
 
 fn lay_over(params: &mut BTreeMap<ParamName, Rule>, over: &BTreeMap<ParamName, Option<Rule>>) {

@@ -137,6 +137,13 @@ impl Rule {
         }
     }
 
+    /// Takes words out of the choice.
+    pub(super) fn without(&mut self, out: impl Fn(&str) -> bool) {
+        if let Shape::Choice(choices) = &mut self.shape {
+            choices.retain(|choice| !out(choice));
+        }
+    }
+
     /// What is wrong with a value, among all that are given.
     pub(super) fn check(
         &self,

@@ -30,6 +30,7 @@ fn offering(provider: &'static str, model: &'static str) -> Offering<'static> {
         kind: "kind",
         model,
         fields: &ALL,
+        strange_words: &[],
     }
 }
 
@@ -186,6 +187,28 @@ fn what_the_api_has_no_field_for_is_not_taken_whatever_a_file_says() {
         refused(&facts, json!({"seed": 1})),
         ["/seed is not taken by m; its parameters: none"]
     );
+}
+
+#[test]
+fn a_word_that_the_api_does_not_know_is_no_choice_whatever_a_file_says() {
+    let choices = json!({"type": "choice", "choices": ["slow", "quick", "quicker"]});
+    let catalogue = catalogue(&[json!({"kind": {
+        "params": {"service_tier": choices, "verbosity": choices},
+        "models": {"m": {"params": {"service_tier": choices}}},
+    }})]);
+    let without = Offering {
+        strange_words: &[("service_tier", "quicker")],
+        ..offering("kind", "m")
+    };
+    for facts in [catalogue.model(without), catalogue.general(without)] {
+        let given = json!({"service_tier": "quicker", "verbosity": "quicker"});
+        assert_eq!(
+            refused(&facts, given),
+            ["/service_tier must be one of slow, quick"]
+        );
+    }
+    let facts = catalogue.model(offering("kind", "m"));
+    assert_eq!(refused(&facts, json!({"service_tier": "quicker"})), [""; 0]);
 }
 
 #[test]

@@ -131,6 +131,13 @@ impl Adapter for OpenAi {
         }
     }
 
+    fn strange_words(&self, model: &str) -> &'static [(&'static str, &'static str)] {
+        match self.asked(model) {
+            Asked::Chat => chat::STRANGE_WORDS,
+            Asked::Responses => &[],
+        }
+    }
+
     /// Some servers answer 400 or 422 to `stream_options`: they get the request without it.
     fn learns_from(&self, failure: &AttemptFailure) -> bool {
         let refused = failure.failure.code == FailureCode::InvalidRequest
@@ -253,6 +260,9 @@ mod tests {
         let compatible = adapter(Api::Auto, local);
         assert_eq!(compatible.params(""), chat::PARAMS);
         assert_eq!(compatible.params("gpt-5.5-pro"), responses::PARAMS);
+        let words = |api| adapter(api, None).strange_words("gpt-6.2-sol");
+        assert_eq!(words(Api::Responses), []);
+        assert_eq!(words(Api::ChatCompletions), chat::STRANGE_WORDS);
     }
 
     #[test]

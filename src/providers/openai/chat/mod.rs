@@ -33,6 +33,9 @@ pub(super) const PARAMS: &[&str] = &[
     "service_tier",
 ];
 
+/// The quickest service tier is one of Responses alone (the vendor's guide to it, and the types of its SDK).
+pub(super) const STRANGE_WORDS: &[(&str, &str)] = &[("service_tier", "ultrafast")];
+
 /// The request's body: for `OpenAI` itself or for another, and with or without the question for usage.
 pub(super) fn body(request: &Request<'_>, vendor: bool, asks_for_usage: bool) -> Value {
     let system = request

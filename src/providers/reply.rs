@@ -153,10 +153,7 @@ impl Reply {
                 Ok(Some(step)) => self.take(step),
                 // The answer is complete: whatever becomes of the rest of the body is no matter.
                 Ok(None) | Err(_) if self.usage_until.is_some() => self.over = true,
-                Ok(None) => {
-                    let message = "the provider's stream ended without its terminal event";
-                    self.fail(AttemptFailure::new(FailureCode::Truncated, message));
-                }
+                Ok(None) => self.fail(self.broken_off()),
                 Err(failure) => self.fail(failure),
             }
         }
@@ -173,6 +170,13 @@ impl Reply {
         // Empty frames, and comments that a gateway put into a data field.
         if data.is_empty() || data.starts_with(':') {
             return Ok(Some(Step::default()));
+        }
+        // It ends any stream, also one that broke off with an error where nobody reads it.
+        if data.starts_with("[DONE]")
+            && self.usage_until.is_none()
+            && self.frames.stray_error().is_some()
+        {
+            return Err(self.broken_off());
         }
         let secret = self.secret.as_ref();
         let data = secret.map_or(data.into(), |secret| secret.frame_hidden(data));
@@ -271,6 +275,15 @@ impl Reply {
             (None, text) => self.ready.extend(text.map(Part::Text)),
             (Some(_), None) => {}
         }
+    }
+
+    fn broken_off(&self) -> AttemptFailure {
+        let message = "the provider's stream ended without its terminal event".to_owned();
+        let message = match self.frames.stray_error() {
+            Some(error) => format!("{message}, after it had said: {error}"),
+            None => message,
+        };
+        AttemptFailure::new(FailureCode::Truncated, message)
     }
 
     fn no_word(&self) -> AttemptFailure {

@@ -13,6 +13,7 @@ mod error;
 mod frames;
 mod gate;
 mod gemini;
+mod halves;
 mod limits;
 mod openai;
 mod registry;

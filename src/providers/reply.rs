@@ -14,6 +14,7 @@ use super::{
     error,
     frames::Frames,
     gate::Place,
+    halves::Halves,
     limits,
     secret::{Censor, Secret},
     think_tags::{ThinkTags, Told},
@@ -57,6 +58,7 @@ struct Censors {
 pub struct Reply {
     frames: Frames,
     converter: Box<dyn Converter>,
+    halves: Halves,
     ready: VecDeque<Part>,
     /// Tells thoughts from text where the provider marks them in it.
     think_tags: Option<ThinkTags>,
@@ -106,6 +108,7 @@ impl Reply {
         Ok(Self {
             frames: Frames::new(response, timeouts.idle, max_event_bytes),
             converter,
+            halves: Halves::default(),
             ready: VecDeque::new(),
             think_tags: think_tags.then(ThinkTags::default),
             word_until: deadline,
@@ -178,8 +181,12 @@ impl Reply {
         {
             return Err(self.broken_off());
         }
+        let data = self.halves.joined(data);
         let secret = self.secret.as_ref();
-        let data = secret.map_or(data.into(), |secret| secret.frame_hidden(data));
+        let data = match secret {
+            Some(secret) => secret.frame_hidden(&data),
+            None => data,
+        };
         self.converter.convert(&data).map(Some)
     }
 

@@ -236,6 +236,10 @@ fn compatible_servers_have_names_of_their_own() {
         (Api::Responses, Some("api-key"))
     );
     assert!(settings.providers.iter().all(|provider| !provider.simulate));
+}
+
+#[test]
+fn a_provider_that_is_set_up_wrongly_stops_the_boot() {
     for (wrong, path) in [
         (json!({"groq": {}}), "settings.providers.groq.kind"),
         (

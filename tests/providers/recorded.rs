@@ -160,10 +160,14 @@ async fn every_recorded_refusal_has_its_code() {
         ("gemini_404", FailureCode::NotFound),
         ("gemini_429", FailureCode::RateLimited),
         ("gemini_503", FailureCode::Overloaded),
+        ("openai_400_azure_filter", FailureCode::InvalidRequest),
+        ("openai_400_context_size", FailureCode::ContextExceeded),
         ("openai_400_max_tokens", FailureCode::InvalidRequest),
+        ("openai_400_roles", FailureCode::InvalidRequest),
         ("openai_400_temperature", FailureCode::InvalidRequest),
         ("openai_401", FailureCode::Auth),
         ("openai_429_rate", FailureCode::RateLimited),
+        ("openai_503_loading", FailureCode::Overloaded),
     ];
     let files = std::fs::read_dir("tests/fixtures/http_errors")
         .unwrap()

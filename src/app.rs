@@ -27,7 +27,7 @@ use loco_rs::{
 use migration::Migrator;
 
 pub use boot::reason;
-pub use parts::{Parts, stored};
+pub use parts::{Parts, provider_config, stored};
 pub use serve::{ServeOptions, serve};
 
 use crate::{controllers, middleware, settings, tasks, workers};

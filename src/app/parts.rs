@@ -20,7 +20,7 @@ use crate::{
     middleware::{AllowedOrigins, Guards, stack},
     models::{DrivingLock, PoolOptions, Store, connect, is_memory, unsynced},
     orchestrator::{self, Doorbell, Runs, Supervisor},
-    providers::{self, Kind, ProviderConfig, Registry},
+    providers::{self, Dialect, Kind, ProviderConfig, Registry},
     settings::{self, Settings},
     simulator::{Script, Simulator},
     views::stream::StreamSettings,
@@ -280,7 +280,9 @@ async fn simulator(settings: &Settings) -> Result<Option<Arc<Simulator>>> {
     Ok(Some(Arc::new(simulator)))
 }
 
-fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> providers::Config {
+/// The providers of the settings, as their room takes them; `simulator` answers for those that it stands in for.
+#[must_use]
+pub fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> providers::Config {
     let provider = |from: &settings::Provider| {
         let kind = Kind::named(from.kind)?;
         let simulator = simulator.filter(|_| from.simulate);
@@ -297,6 +299,17 @@ fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> provid
             query: from.query.clone(),
             headers: from.headers.clone(),
             key_header: from.key_header.clone(),
+            dialect: Dialect {
+                max_tokens_field: from.max_tokens_field.map(|field| match field {
+                    settings::MaxTokensField::MaxTokens => "max_tokens",
+                    settings::MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
+                }),
+                system_role: match from.system_role {
+                    settings::SystemRole::System => "system",
+                    settings::SystemRole::Developer => "developer",
+                },
+                include_usage: from.include_usage,
+            },
             think_tags: from.think_tags,
             max_concurrent: from.max_concurrent,
             requests_per_minute: from.requests_per_minute,

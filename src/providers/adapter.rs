@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::Request;
@@ -40,6 +40,11 @@ pub(super) fn messages(prompt: &Prompt) -> impl Iterator<Item = Value> {
         };
         json!({"role": role, "content": message.text})
     })
+}
+
+/// The key as `authorization` carries it.
+pub(super) fn bearer(key: &SecretString) -> SecretString {
+    SecretString::from(format!("Bearer {}", key.expose_secret()))
 }
 
 /// A request as it goes out.

@@ -1,10 +1,12 @@
 //! What a provider's refusal means, in our words.
 //!
 //! `OpenAI` and Anthropic send `{"error": {"type", "message", "code"?}}` (Anthropic with an outer `"type": "error"`); compatible
-//! servers send the same, a bare string, or the inner object alone. Gemini has `{"error": {"code", "message", "status", "details"}}`,
+//! servers send the same, a bare string, or the inner object alone, whose message may be a list of what is wrong (Mistral, and all that
+//! answer `{"detail": [{"loc", "msg"}]}`). Gemini has `{"error": {"code", "message", "status", "details"}}`,
 //! sometimes as the one element of an array.
 
 use std::{
+    borrow::Cow,
     error::Error,
     io,
     time::{Duration, SystemTime},
@@ -39,6 +41,9 @@ pub(super) struct ErrorObject {
     /// What Gemini says besides: reasons, and when to come back.
     #[serde(default)]
     pub(super) details: Option<Value>,
+    /// Stands for the message where a server checks fields by their types.
+    #[serde(default)]
+    pub(super) detail: Option<Value>,
 }
 
 impl ErrorObject {
@@ -76,11 +81,14 @@ impl ErrorObject {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    fn text(&self) -> &str {
-        self.message
-            .as_ref()
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+    /// The message; where it is no text, its JSON, which names the field that is wrong.
+    fn text(&self) -> Cow<'_, str> {
+        let said = |value: &&Value| !matches!(value, Value::Null | Value::Bool(_));
+        match self.message.as_ref().filter(said).or(self.detail.as_ref()) {
+            Some(Value::String(text)) => Cow::Borrowed(text),
+            None | Some(Value::Null) => Cow::Borrowed(""),
+            Some(value) => Cow::Owned(value.to_string()),
+        }
     }
 
     /// A code that is a number is an HTTP status (`OpenRouter`, vLLM).
@@ -94,7 +102,7 @@ impl ErrorObject {
         let code = self.code(status.or_else(|| self.status()));
         let text = self.text();
         let message = match (text.is_empty(), status) {
-            (false, _) => text.to_owned(),
+            (false, _) => text.into_owned(),
             (true, Some(status)) => format!("the provider answered with status {status}"),
             (true, None) => "the provider reported an error without a message".to_owned(),
         };
@@ -155,6 +163,8 @@ impl ErrorObject {
             || text.contains("prompt is too long")
             || text.contains("maximum context length")
             || text.contains("exceeds the maximum number of tokens allowed")
+            // llama.cpp before it had a word for it.
+            || text.contains("exceeds the available context size")
     }
 }
 

@@ -3,16 +3,17 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use sse_stream::SseByteStream;
 
+use super::stray::Stray;
 use crate::conversation::{AttemptFailure, FailureCode};
 
 /// Why the bytes ended early.
@@ -31,16 +32,33 @@ pub(super) struct Frames {
     stream: Pin<Box<dyn Stream<Item = Result<sse_stream::Sse, sse_stream::Error>> + Send>>,
     /// Bytes that came since the last complete event. Shared with the byte stream, which refuses to take too many.
     pending: Arc<AtomicUsize>,
+    /// What came beside the frames. Held for a moment only.
+    stray: Arc<Mutex<Stray>>,
 }
 
 impl Frames {
     pub(super) fn new(response: reqwest::Response, idle: Duration, max_event_bytes: usize) -> Self {
         let pending = Arc::new(AtomicUsize::new(0));
-        let bytes = bounded(response, idle, max_event_bytes, Arc::clone(&pending));
+        let stray = Arc::new(Mutex::new(Stray::default()));
+        let seen = Arc::clone(&stray);
+        let bytes = bounded(response, idle, max_event_bytes, Arc::clone(&pending)).inspect_ok(
+            move |bytes| {
+                seen.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(bytes);
+            },
+        );
         Self {
             stream: Box::pin(SseByteStream::new(bytes)),
             pending,
+            stray,
         }
+    }
+
+    /// An error that the server has written past the format of its stream.
+    pub(super) fn stray_error(&self) -> Option<String> {
+        let stray = self.stray.lock().unwrap_or_else(PoisonError::into_inner);
+        stray.found()
     }
 
     /// The data of the next frame; `None` at the end of the body. Blocks without data are no frames.

@@ -13,11 +13,13 @@ mod error;
 mod frames;
 mod gate;
 mod gemini;
+mod halves;
 mod limits;
 mod openai;
 mod registry;
 mod reply;
 mod secret;
+mod stray;
 mod think_tags;
 
 use std::{sync::Arc, time::Duration};
@@ -68,8 +70,10 @@ pub struct ProviderConfig {
     pub query: Vec<(String, String)>,
     /// Headers of each request, beside the kind's own. Nothing secret.
     pub headers: Vec<(String, String)>,
-    /// The header that carries the key as it is, in place of the kind's own.
+    /// The header that carries the key in place of the kind's own: as it is, and in `authorization` as a bearer's.
     pub key_header: Option<String>,
+    /// How it wants to be asked by Chat Completions.
+    pub dialect: Dialect,
     /// Whether `<think>` tags in the text mark reasoning.
     pub think_tags: bool,
     /// How many of its answers may be read at once; `None`: any number.
@@ -84,6 +88,27 @@ pub struct ProviderConfig {
     pub simulated: bool,
     /// Models to offer in forms; any other name is passed on as well.
     pub models: Vec<String>,
+}
+
+/// What servers compatible with Chat Completions differ in.
+#[derive(Debug, Clone, Copy)]
+pub struct Dialect {
+    /// The field for the most tokens of an answer; `None`: `OpenAI`'s own at its address, and elsewhere the one that all know.
+    pub max_tokens_field: Option<&'static str>,
+    /// The role of the system prompt.
+    pub system_role: &'static str,
+    /// Whether usage is asked for. A server that refuses the question is not asked again.
+    pub include_usage: bool,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self {
+            max_tokens_field: None,
+            system_role: "system",
+            include_usage: true,
+        }
+    }
 }
 
 /// A kind of API that Parley speaks: what its folder says of itself.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use super::{
     BreakerConfig, Config, Kind, ProviderConfig, Reply, Request, Timeouts,
-    adapter::{Adapter, Outgoing},
+    adapter::{Adapter, Outgoing, bearer},
     anthropic, client,
     gate::{Admission, Gate, Place},
     gemini, openai,
@@ -233,7 +233,7 @@ impl Provider {
         .await
     }
 
-    /// The request with what this provider wants beside its kind's own: Azure's query, `OpenRouter`'s headers.
+    /// The request with what this provider wants beside or in place of its kind's own: Azure's query, `OpenRouter`'s headers.
     fn dressed(&self, mut outgoing: Outgoing) -> Outgoing {
         let ProviderConfig {
             query,
@@ -247,10 +247,18 @@ impl Provider {
         {
             outgoing.url = url.into();
         }
-        let named = |(name, value): &(String, String)| (Cow::Owned(name.clone()), value.clone());
-        outgoing.headers.extend(headers.iter().map(named));
+        for (name, value) in headers {
+            // In place of the kind's own: a header that comes twice is read by some in one way, by some in the other.
+            let own = &mut outgoing.headers;
+            own.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+            own.push((Cow::Owned(name.clone()), value.clone()));
+        }
         if let (Some(header), Some(key)) = (key_header, api_key) {
-            outgoing.auth = Some((Cow::Owned(header.clone()), key.clone()));
+            let value = match header.eq_ignore_ascii_case("authorization") {
+                true => bearer(key),
+                false => key.clone(),
+            };
+            outgoing.auth = Some((Cow::Owned(header.clone()), value));
         }
         outgoing
     }

@@ -14,6 +14,7 @@ use super::{
     error,
     frames::Frames,
     gate::Place,
+    halves::Halves,
     limits,
     secret::{Censor, Secret},
     think_tags::{ThinkTags, Told},
@@ -57,6 +58,7 @@ struct Censors {
 pub struct Reply {
     frames: Frames,
     converter: Box<dyn Converter>,
+    halves: Halves,
     ready: VecDeque<Part>,
     /// Tells thoughts from text where the provider marks them in it.
     think_tags: Option<ThinkTags>,
@@ -106,6 +108,7 @@ impl Reply {
         Ok(Self {
             frames: Frames::new(response, timeouts.idle, max_event_bytes),
             converter,
+            halves: Halves::default(),
             ready: VecDeque::new(),
             think_tags: think_tags.then(ThinkTags::default),
             word_until: deadline,
@@ -153,10 +156,7 @@ impl Reply {
                 Ok(Some(step)) => self.take(step),
                 // The answer is complete: whatever becomes of the rest of the body is no matter.
                 Ok(None) | Err(_) if self.usage_until.is_some() => self.over = true,
-                Ok(None) => {
-                    let message = "the provider's stream ended without its terminal event";
-                    self.fail(AttemptFailure::new(FailureCode::Truncated, message));
-                }
+                Ok(None) => self.fail(self.broken_off()),
                 Err(failure) => self.fail(failure),
             }
         }
@@ -174,8 +174,19 @@ impl Reply {
         if data.is_empty() || data.starts_with(':') {
             return Ok(Some(Step::default()));
         }
+        // It ends any stream, also one that broke off with an error where nobody reads it.
+        if data.starts_with("[DONE]")
+            && self.usage_until.is_none()
+            && self.frames.stray_error().is_some()
+        {
+            return Err(self.broken_off());
+        }
+        let data = self.halves.joined(data);
         let secret = self.secret.as_ref();
-        let data = secret.map_or(data.into(), |secret| secret.frame_hidden(data));
+        let data = match secret {
+            Some(secret) => secret.frame_hidden(&data),
+            None => data,
+        };
         self.converter.convert(&data).map(Some)
     }
 
@@ -271,6 +282,15 @@ impl Reply {
             (None, text) => self.ready.extend(text.map(Part::Text)),
             (Some(_), None) => {}
         }
+    }
+
+    fn broken_off(&self) -> AttemptFailure {
+        let message = "the provider's stream ended without its terminal event".to_owned();
+        let message = match self.frames.stray_error() {
+            Some(error) => format!("{message}, after it had said: {error}"),
+            None => message,
+        };
+        AttemptFailure::new(FailureCode::Truncated, message)
     }
 
     fn no_word(&self) -> AttemptFailure {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::Api;
+use super::{Api, MaxTokensField, SystemRole};
 
 /// The block.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -118,6 +118,9 @@ pub(super) struct Provider {
     pub(super) query: BTreeMap<String, String>,
     pub(super) headers: BTreeMap<String, String>,
     pub(super) key_header: Option<String>,
+    pub(super) max_tokens_field: Option<MaxTokensField>,
+    pub(super) system_role: SystemRole,
+    pub(super) include_usage: Option<bool>,
     pub(super) think_tags: bool,
     pub(super) max_concurrent: Option<Limit<1>>,
     pub(super) requests_per_minute: Option<Limit<1>>,

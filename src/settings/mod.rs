@@ -132,6 +132,27 @@ pub enum Api {
     Responses,
 }
 
+/// The field of Chat Completions for the most tokens of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxTokensField {
+    /// The older one, which all know.
+    MaxTokens,
+    /// `OpenAI`'s.
+    MaxCompletionTokens,
+}
+
+/// The role of the system prompt in Chat Completions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SystemRole {
+    /// The one that all know.
+    #[default]
+    System,
+    /// `OpenAI`'s newer one.
+    Developer,
+}
+
 /// A provider.
 #[derive(Debug, Clone)]
 pub struct Provider {
@@ -145,8 +166,14 @@ pub struct Provider {
     pub query: Vec<(String, String)>,
     /// Headers of each request, beside the kind's own.
     pub headers: Vec<(String, String)>,
-    /// The header that carries the key as it is, in place of the kind's own.
+    /// The header that carries the key in place of the kind's own: as it is, and in `authorization` as a bearer's.
     pub key_header: Option<String>,
+    /// The field for the most tokens, where it is not the one that goes by the address.
+    pub max_tokens_field: Option<MaxTokensField>,
+    /// The role of the system prompt.
+    pub system_role: SystemRole,
+    /// Whether usage is asked for.
+    pub include_usage: bool,
     /// Whether `<think>` tags in the text mark reasoning.
     pub think_tags: bool,
     /// How many of its answers may be read at once.

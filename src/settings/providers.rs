@@ -5,12 +5,31 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 
 use super::{
-    ApiKind, Provider, file,
+    Api, ApiKind, Provider, SystemRole, file,
     read::{Reader, size},
 };
 
 const KEY_ENV: &str = "must be the name of an environment variable in capitals, such as OPENAI_API_KEY; the key itself does not \
                        belong into a file";
+/// Headers that carry keys.
+const KEYS: [&str; 6] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "api-key",
+    "x-api-key",
+    "x-goog-api-key",
+];
+/// Headers that say how a request is to be read: another word there, and no server could.
+const OF_HTTP: [&str; 7] = [
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "accept-encoding",
+    "connection",
+];
 const BASE_URL: &str =
     "must be an http or https address without a query and without a user or a password";
 
@@ -65,12 +84,17 @@ impl Reader<'_> {
             // The value is not repeated: it may be the key itself, put here by mistake.
             self.mistakes.add(place("api_key_env"), KEY_ENV);
         }
-        for header in file.headers.keys().chain(&file.key_header) {
-            if !is_header(header) {
-                self.mistakes.add(
-                    place("headers"),
-                    "must be named by letters, digits and hyphens",
-                );
+        self.headers(name, file);
+        if kind.name != "openai" {
+            let of_openai = [
+                ("api", file.api != Api::Auto),
+                ("max_tokens_field", file.max_tokens_field.is_some()),
+                ("system_role", file.system_role != SystemRole::System),
+                ("include_usage", file.include_usage.is_some()),
+            ];
+            for (key, _) in of_openai.into_iter().filter(|(_, set)| *set) {
+                let reason = "goes for the kind openai alone";
+                self.mistakes.add(place(key), reason);
             }
         }
         let pairs = |map: &BTreeMap<String, String>| map.clone().into_iter().collect();
@@ -82,6 +106,9 @@ impl Reader<'_> {
             query: pairs(&file.query),
             headers: pairs(&file.headers),
             key_header: file.key_header.clone(),
+            max_tokens_field: file.max_tokens_field,
+            system_role: file.system_role,
+            include_usage: file.include_usage.unwrap_or(true),
             think_tags: file.think_tags,
             max_concurrent: file.max_concurrent.map(|limit| size(limit.0)),
             requests_per_minute: file.requests_per_minute.map(|limit| size(limit.0)),
@@ -95,6 +122,30 @@ impl Reader<'_> {
                 models.map(ToString::to_string).collect()
             }),
         })
+    }
+
+    fn headers(&mut self, name: &str, file: &file::Provider) {
+        let place = |key: &str| format!("settings.providers.{name}.{key}");
+        let named = "must be named by letters, digits and hyphens";
+        if file.key_header.iter().any(|header| !is_header(header)) {
+            self.mistakes.add(place("key_header"), named);
+        }
+        for (header, value) in &file.headers {
+            let place = place(&format!("headers.{header}"));
+            if !is_header(header) {
+                self.mistakes.add(place, named);
+            } else if KEYS.iter().any(|key| header.eq_ignore_ascii_case(key)) {
+                let reason = "carries a key, which does not belong into a file: name the header in key_header, and set the \
+                              environment variable that api_key_env names";
+                self.mistakes.add(place, reason);
+            } else if OF_HTTP.iter().any(|own| header.eq_ignore_ascii_case(own)) {
+                self.mistakes
+                    .add(place, "is set by what is sent, and not here");
+            } else if !value.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+                self.mistakes
+                    .add(place, "must be one line of visible ASCII characters");
+            }
+        }
     }
 
     /// The address, if it is not the vendor's own: that one is what it is without any, and wants a key.

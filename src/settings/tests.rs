@@ -236,6 +236,10 @@ fn compatible_servers_have_names_of_their_own() {
         (Api::Responses, Some("api-key"))
     );
     assert!(settings.providers.iter().all(|provider| !provider.simulate));
+}
+
+#[test]
+fn a_provider_that_is_set_up_wrongly_stops_the_boot() {
     for (wrong, path) in [
         (json!({"groq": {}}), "settings.providers.groq.kind"),
         (
@@ -249,7 +253,39 @@ fn compatible_servers_have_names_of_their_own() {
         ),
         (
             json!({"groq": {"kind": "openai", "headers": {"x y": "z"}}}),
-            "settings.providers.groq.headers",
+            "settings.providers.groq.headers.x y",
+        ),
+        (
+            json!({"groq": {"kind": "openai", "headers": {"Authorization": "Bearer canary"}}}),
+            "settings.providers.groq.headers.Authorization",
+        ),
+        (
+            json!({"groq": {"kind": "openai", "headers": {"Host": "a.example"}}}),
+            "settings.providers.groq.headers.Host",
+        ),
+        (
+            json!({"groq": {"kind": "openai", "headers": {"x-team": "a\r\nb: c"}}}),
+            "settings.providers.groq.headers.x-team",
+        ),
+        (
+            json!({"groq": {"kind": "openai", "key_header": "api key"}}),
+            "settings.providers.groq.key_header",
+        ),
+        (
+            json!({"groq": {"kind": "openai", "system_role": "user"}}),
+            "settings.providers.groq.system_role",
+        ),
+        (
+            json!({"groq": {"kind": "openai", "max_tokens_field": "limit"}}),
+            "settings.providers.groq.max_tokens_field",
+        ),
+        (
+            json!({"local": {"kind": "anthropic", "api": "responses"}}),
+            "settings.providers.local.api",
+        ),
+        (
+            json!({"local": {"kind": "anthropic", "include_usage": false}}),
+            "settings.providers.local.include_usage",
         ),
         (
             json!({"groq": {"kind": "openai", "surprise": 1}}),

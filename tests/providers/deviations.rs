@@ -247,6 +247,34 @@ async fn a_key_repeated_inside_a_stream_is_not_passed_on() {
     }
 }
 
+/// What a server writes beside its frames helps to find the fault, and is told without the key.
+#[tokio::test]
+async fn an_error_beside_the_frames_is_told_and_its_key_is_not() {
+    for line in [
+        "error: {\"code\":500,\"message\":\"no memory for canary-key\"}",
+        "{\"error\":{\"message\":\"no memory for canary-key\"}}",
+    ] {
+        for end in ["", DONE] {
+            let words = chunk("{\"content\":\"Hi\"}", "null");
+            let heard = hear(OPENAI, Canned::stream(format!("{words}{line}\n\n{end}"))).await;
+            assert_eq!(
+                (heard.failure, heard.finished, heard.text.as_str()),
+                (Some(FailureCode::Truncated), None, "Hi"),
+                "{line}"
+            );
+            assert!(
+                heard.message.contains("no memory for [key]"),
+                "{}",
+                heard.message
+            );
+            // After the provider's own word that the answer is complete, it is.
+            let complete = format!("{words}{}{line}\n\n{end}", chunk("{}", "\"stop\""));
+            let heard = hear(OPENAI, Canned::stream(complete)).await;
+            assert_eq!(heard.finished, Some(StopReason::EndTurn), "{line}");
+        }
+    }
+}
+
 /// Nothing is left after this answer: whoever comes next waits for the reset, so that no 429 has to come.
 #[tokio::test]
 async fn a_limit_that_an_answer_announces_is_respected() {

@@ -1,5 +1,6 @@
 //! The adapters, through a real HTTP server of bytes: every recorded body, every deviation, every way to break off.
 
+mod compatible;
 mod deviations;
 pub(crate) mod hostile;
 pub(crate) mod recorded;
@@ -16,7 +17,8 @@ use parley::{
         AttemptFailure, FailureCode, Params, Prompt, PromptMessage, Role, StopReason, Usage,
     },
     providers::{
-        Api, BreakerConfig, Config, Kind, Part, ProviderConfig, Registry, Reply, Request, Timeouts,
+        Api, BreakerConfig, Config, Dialect, Kind, Part, ProviderConfig, Registry, Reply, Request,
+        Timeouts,
     },
 };
 pub(crate) use server::read_request;
@@ -60,6 +62,7 @@ pub(crate) fn provider(kind: &str, base: &str) -> ProviderConfig {
         query: vec![],
         headers: vec![],
         key_header: None,
+        dialect: Dialect::default(),
         think_tags: false,
         max_concurrent: None,
         requests_per_minute: None,
@@ -144,6 +147,10 @@ async fn listen(
     heard: &mut Heard,
 ) -> Result<(), AttemptFailure> {
     let mut reply = send(registry, request).await?;
+    listen_to(&mut reply, heard).await
+}
+
+pub(crate) async fn listen_to(reply: &mut Reply, heard: &mut Heard) -> Result<(), AttemptFailure> {
     while let Some(part) = reply.next().await? {
         match part {
             Part::Text(text) => {

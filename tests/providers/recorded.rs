@@ -39,7 +39,9 @@ pub(crate) fn canned(name: &str) -> Canned {
 fn stop_reason(word: &str) -> StopReason {
     match word {
         "stop" | "completed" | "end_turn" | "pause_turn" | "STOP" => StopReason::EndTurn,
-        "length" | "max_output_tokens" | "max_tokens" | "MAX_TOKENS" => StopReason::MaxTokens,
+        "length" | "model_length" | "max_output_tokens" | "max_tokens" | "MAX_TOKENS" => {
+            StopReason::MaxTokens
+        }
         "content_filter" | "SAFETY" | "RECITATION" => StopReason::ContentFilter,
         "stop_sequence" => StopReason::StopSequence,
         "refusal" => StopReason::Refusal,
@@ -79,6 +81,7 @@ pub(super) fn check(name: &str, entry: &Value, heard: &Heard) {
                 Some("insufficient_quota") => FailureCode::Permission,
                 Some("rate_limit_exceeded" | "RESOURCE_EXHAUSTED") => FailureCode::RateLimited,
                 Some("api_error" | "server_error") => FailureCode::Server,
+                Some("invalid_request_error") => FailureCode::InvalidRequest,
                 _ => code,
             };
             assert_eq!(code, expected, "{name}");
@@ -108,6 +111,9 @@ pub(super) fn check(name: &str, entry: &Value, heard: &Heard) {
             "{name}"
         );
     }
+    if entry.get("usage").is_some_and(Value::is_null) {
+        assert!(heard.usage.is_unknown(), "{name}");
+    }
     if let Some(cached) = entry["cached"].as_u64() {
         assert_eq!(heard.usage.cached_input_tokens, Some(cached), "{name}");
     }
@@ -120,7 +126,7 @@ pub(super) fn check(name: &str, entry: &Value, heard: &Heard) {
 async fn every_recorded_body_is_understood_whole_and_in_pieces() {
     let manifest = manifest();
     assert!(
-        manifest.len() >= 84,
+        manifest.len() >= 110,
         "the recorded bodies are not all there"
     );
     let all = manifest
@@ -154,10 +160,14 @@ async fn every_recorded_refusal_has_its_code() {
         ("gemini_404", FailureCode::NotFound),
         ("gemini_429", FailureCode::RateLimited),
         ("gemini_503", FailureCode::Overloaded),
+        ("openai_400_azure_filter", FailureCode::InvalidRequest),
+        ("openai_400_context_size", FailureCode::ContextExceeded),
         ("openai_400_max_tokens", FailureCode::InvalidRequest),
+        ("openai_400_roles", FailureCode::InvalidRequest),
         ("openai_400_temperature", FailureCode::InvalidRequest),
         ("openai_401", FailureCode::Auth),
         ("openai_429_rate", FailureCode::RateLimited),
+        ("openai_503_loading", FailureCode::Overloaded),
     ];
     let files = std::fs::read_dir("tests/fixtures/http_errors")
         .unwrap()

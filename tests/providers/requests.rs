@@ -163,3 +163,28 @@ async fn a_provider_may_want_a_query_and_headers() {
     host: HOST
     ");
 }
+
+/// A gateway may want the key as a bearer's where the kind has a header of its own, and another version; each header comes once.
+#[tokio::test]
+async fn a_header_of_the_settings_stands_in_place_of_ours() {
+    let request = sent_by(
+        ANTHROPIC,
+        Params::default(),
+        Some("canary-key"),
+        |provider| {
+            provider.headers = vec![("Anthropic-Version".into(), "2026-10-21".into())];
+            provider.key_header = Some("Authorization".into());
+        },
+    )
+    .await;
+    let head = request.split("\n\n").next().unwrap();
+    insta::assert_snapshot!(head, @r"
+    POST /v1/messages HTTP/1.1
+    content-type: application/json
+    accept: text/event-stream
+    anthropic-version: 2026-10-21
+    authorization: Bearer [key]
+    user-agent: parley/0.1.0
+    host: HOST
+    ");
+}

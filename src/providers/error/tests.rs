@@ -163,3 +163,32 @@ fn a_key_that_the_provider_repeats_is_not_passed_on_not_even_half_of_it() {
         );
     }
 }
+
+/// What is wrong may be a list, and has to be read for the field that it names.
+#[test]
+fn a_message_that_is_no_text_is_told_as_it_is() {
+    let wrong = json!([{"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]);
+    for body in [
+        json!({"object": "error", "message": {"detail": wrong}, "type": "invalid_request_error", "code": null}),
+        json!({"object": "Error", "detail": wrong, "message": wrong, "type": "invalid_request_error", "code": 3001}),
+        json!({"object": "error", "message": json!({"detail": wrong}).to_string(), "type": "internal_error_proxy", "code": "1000"}),
+        json!({"detail": wrong}),
+        json!({"error": {"message": null, "detail": wrong}}),
+    ] {
+        let bytes = body.to_string();
+        let failure = refused(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &HeaderMap::new(),
+            bytes.as_bytes(),
+        );
+        assert_eq!(failure.failure.code, FailureCode::InvalidRequest, "{body}");
+        let message = failure.failure.message;
+        assert!(message.contains("stream_options"), "{message}");
+    }
+    let plain = refused(
+        StatusCode::NOT_FOUND,
+        &HeaderMap::new(),
+        b"{\"detail\":\"Not Found\"}",
+    );
+    assert_eq!(plain.failure.message, "Not Found");
+}

@@ -11,11 +11,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use super::{
-    Api, Kind, ProviderConfig, Request,
-    adapter::{Adapter, Converter, Outgoing},
+    Api, Dialect, Kind, ProviderConfig, Request,
+    adapter::{Adapter, Converter, Outgoing, bearer},
 };
 use crate::conversation::{AttemptFailure, FailureCode};
 
@@ -35,7 +35,8 @@ pub(super) struct OpenAi {
     /// Whether it is `OpenAI` itself.
     vendor: bool,
     auth: Option<SecretString>,
-    /// Whether the server has refused `stream_options`. Asking for usage is worth one refusal, not one a turn.
+    dialect: Dialect,
+    /// Whether usage is not asked for: by the settings, or because the server has refused `stream_options`. Asking for usage is worth one refusal, not one a turn.
     plain: AtomicBool,
 }
 
@@ -47,14 +48,13 @@ impl OpenAi {
             .unwrap_or(KIND.vendor_url)
             .trim_end_matches('/')
             .to_owned();
-        let bearer =
-            |key: &SecretString| SecretString::from(format!("Bearer {}", key.expose_secret()));
         Self {
             api: config.api,
             vendor: base_url == KIND.vendor_url,
             auth: config.api_key.as_ref().map(bearer),
             base_url,
-            plain: AtomicBool::new(false),
+            dialect: config.dialect,
+            plain: AtomicBool::new(!config.dialect.include_usage),
         }
     }
 
@@ -101,7 +101,7 @@ impl Adapter for OpenAi {
         let (path, body) = match self.asked(request.model) {
             Asked::Chat => {
                 let asks_for_usage = !self.plain.load(Ordering::Relaxed);
-                let body = chat::body(request, self.vendor, asks_for_usage);
+                let body = chat::body(request, self.vendor, &self.dialect, asks_for_usage);
                 (chat::PATH, body)
             }
             Asked::Responses => (responses::PATH, responses::body(request, self.vendor)),
@@ -162,6 +162,7 @@ mod tests {
             query: vec![],
             headers: vec![],
             key_header: None,
+            dialect: Dialect::default(),
             think_tags: false,
             max_concurrent: None,
             requests_per_minute: None,

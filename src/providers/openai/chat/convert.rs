@@ -6,6 +6,7 @@
 //! | `length`, `model_length` | `max_tokens` |
 //! | `content_filter` | `content_filter` |
 //! | `error`, `insufficient_system_resource` | none: the attempt failed |
+//! | any, where `native_finish_reason` is `error` or `network_error` | none: the attempt failed |
 //! | any other; `[DONE]` without any | `other` |
 
 use serde_json::Value;
@@ -72,10 +73,15 @@ impl Chat {
         };
         let mut step = self.delta(choice.delta.unwrap_or_default());
         step.usage = usage;
-        if let Some(word) = choice
-            .finish_reason
-            .filter(|word| !word.is_empty() && !self.finished)
-        {
+        if self.finished {
+            return Ok(step);
+        }
+        let native = choice.native_finish_reason.as_ref().and_then(Value::as_str);
+        if let Some(word) = native.filter(|word| matches!(*word, "error" | "network_error")) {
+            step.failed = Some(gave_up(word));
+            return Ok(step);
+        }
+        if let Some(word) = choice.finish_reason.filter(|word| !word.is_empty()) {
             step.finished = Some(self.stop_reason(&word)?);
             self.finished = true;
         }
@@ -83,8 +89,14 @@ impl Chat {
     }
 
     fn delta(&mut self, delta: Delta) -> Step {
+        // Servers that are changing from one name to the other send both, alike or one of them empty.
+        let thoughts = [delta.reasoning_content, delta.reasoning].into_iter();
+        let mut thoughts = thoughts.filter_map(|thought| match thought {
+            Some(Value::String(words)) if !words.is_empty() => Some(words),
+            _ => None,
+        });
         let mut step = Step {
-            reasoning: delta.reasoning_content.or(delta.reasoning),
+            reasoning: thoughts.next(),
             ..Step::default()
         };
         match delta.content {
@@ -111,16 +123,18 @@ impl Chat {
             "stop" => StopReason::EndTurn,
             "length" | "model_length" => StopReason::MaxTokens,
             "content_filter" => StopReason::ContentFilter,
-            "error" | "insufficient_system_resource" => {
-                let message = format!("the provider gave up: its finish reason is {word:?}");
-                return Err(AttemptFailure::new(FailureCode::Server, message));
-            }
+            "error" | "insufficient_system_resource" => return Err(gave_up(word)),
             other => {
                 tracing::warn!(finish_reason = %shortened(other), "an unknown finish reason");
                 StopReason::Other
             }
         })
     }
+}
+
+fn gave_up(word: &str) -> AttemptFailure {
+    let message = format!("the provider gave up: its finish reason is {word:?}");
+    AttemptFailure::new(FailureCode::Server, message)
 }
 
 /// Parts of text and of thinking, each in its order.
@@ -147,7 +161,8 @@ fn reported_error(chunk: &Chunk, data: &str) -> Option<AttemptFailure> {
         .error
         .as_ref()
         .is_some_and(|error| !matches!(error, Value::Null | Value::Bool(false)));
-    if !wrapped && chunk.object.as_deref() != Some("error") {
+    let bare = chunk.object.as_deref();
+    if !wrapped && !bare.is_some_and(|object| object.eq_ignore_ascii_case("error")) {
         return None;
     }
     let value: Value = serde_json::from_str(data).ok()?;
@@ -243,6 +258,43 @@ mod tests {
             (step.text.as_deref(), step.reasoning.as_deref()),
             (Some("Hi"), Some("hm"))
         );
+    }
+
+    #[test]
+    fn thoughts_come_by_either_name_and_are_said_once() {
+        for (delta, thought) in [
+            (r#"{"reasoning_content":"hm"}"#, Some("hm")),
+            (r#"{"reasoning":"hm"}"#, Some("hm")),
+            (r#"{"reasoning_content":"","reasoning":"hm"}"#, Some("hm")),
+            (r#"{"reasoning_content":"hm","reasoning":"hm"}"#, Some("hm")),
+            (r#"{"reasoning_content":null,"reasoning":""}"#, None),
+            // Nobody knows what it says, and the text goes on.
+            (r#"{"reasoning":{"effort":"low"}}"#, None),
+        ] {
+            let frame = format!("{{\"choices\":[{{\"delta\":{delta}}}]}}");
+            let step = steps(&[&frame]).remove(0).unwrap();
+            assert_eq!(step.reasoning.as_deref(), thought, "{delta}");
+        }
+    }
+
+    #[test]
+    fn a_failure_that_only_the_native_reason_tells_comes_before_the_end() {
+        let frame = |native: &str| {
+            format!(
+                r#"{{"choices":[{{"delta":{{"content":"x"}},"finish_reason":"stop","native_finish_reason":"{native}"}}],"usage":{{"prompt_tokens":7}}}}"#
+            )
+        };
+        for native in ["error", "network_error"] {
+            let step = steps(&[&frame(native)]).remove(0).unwrap();
+            assert_eq!(step.finished, None);
+            let failed = step.failed.map(|failed| failed.failure.code);
+            assert_eq!(failed, Some(FailureCode::Server), "{native}");
+            // What was said and what it cost are told all the same.
+            assert_eq!(step.text.as_deref(), Some("x"));
+            assert_eq!(step.usage.and_then(|usage| usage.input_tokens), Some(7));
+        }
+        let step = steps(&[&frame("end_turn")]).remove(0).unwrap();
+        assert_eq!(step.finished, Some(StopReason::EndTurn));
     }
 
     #[test]

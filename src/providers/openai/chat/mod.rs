@@ -2,7 +2,8 @@
 //!
 //! `OpenAI` itself and the others differ in what they take: the limit on output is `max_completion_tokens` there and `max_tokens`
 //! here, and `prompt_cache_key` and `include_obfuscation` are `OpenAI`'s alone. The system prompt has the role `system` for both:
-//! `OpenAI` accepts it, and the others know no `developer`.
+//! `OpenAI` accepts it, and the others know no `developer`. A [`Dialect`] says what a server wants otherwise: Azure has `OpenAI`'s
+//! models at another address.
 
 mod convert;
 mod wire;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     conversation::Params,
-    providers::{Request, adapter::messages},
+    providers::{Dialect, Request, adapter::messages},
 };
 
 /// The path behind the base URL.
@@ -36,13 +37,18 @@ pub(super) const PARAMS: &[&str] = &[
 /// The quickest service tier is one of Responses alone (the vendor's guide to it, and the types of its SDK).
 pub(super) const STRANGE_WORDS: &[(&str, &str)] = &[("service_tier", "ultrafast")];
 
-/// The request's body: for `OpenAI` itself or for another, and with or without the question for usage.
-pub(super) fn body(request: &Request<'_>, vendor: bool, asks_for_usage: bool) -> Value {
+/// The request's body: for `OpenAI` itself or for another, in its dialect, and with or without the question for usage.
+pub(super) fn body(
+    request: &Request<'_>,
+    vendor: bool,
+    dialect: &Dialect,
+    asks_for_usage: bool,
+) -> Value {
     let system = request
         .prompt
         .system
         .iter()
-        .map(|text| json!({"role": "system", "content": text}));
+        .map(|text| json!({"role": dialect.system_role, "content": text}));
     let mut body = json!({
         "model": request.model,
         "messages": system.chain(messages(request.prompt)).collect::<Vec<_>>(),
@@ -55,12 +61,17 @@ pub(super) fn body(request: &Request<'_>, vendor: bool, asks_for_usage: bool) ->
         body["stream_options"]["include_obfuscation"] = json!(false);
         body["prompt_cache_key"] = json!(request.cache_key);
     }
-    set_params(&mut body, request.params, vendor);
+    let limit = dialect.max_tokens_field.unwrap_or(match vendor {
+        true => "max_completion_tokens",
+        false => "max_tokens",
+    });
+    set_params(&mut body, request.params, limit);
     body
 }
 
-/// The parameters in Chat's own fields. Which of them the model takes was checked before.
-fn set_params(body: &mut Value, params: &Params, vendor: bool) {
+/// The parameters in Chat's own fields, of which `limit` is the one for the most tokens. Which of them the model takes was checked
+/// before.
+fn set_params(body: &mut Value, params: &Params, limit: &str) {
     let Params {
         max_tokens,
         temperature,
@@ -76,11 +87,6 @@ fn set_params(body: &mut Value, params: &Params, vendor: bool) {
         verbosity,
         service_tier,
     } = params;
-    let limit = if vendor {
-        "max_completion_tokens"
-    } else {
-        "max_tokens"
-    };
     let stop = stop.as_ref().filter(|stop| !stop.is_empty());
     for (field, value) in [
         (limit, max_tokens.map(Value::from)),

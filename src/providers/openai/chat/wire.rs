@@ -17,6 +17,8 @@ pub(super) struct Chunk {
 pub(super) struct Choice {
     pub(super) delta: Option<Delta>,
     pub(super) finish_reason: Option<String>,
+    /// `OpenRouter`'s: the word of the server behind it.
+    pub(super) native_finish_reason: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -24,9 +26,9 @@ pub(super) struct Delta {
     pub(super) content: Option<Content>,
     pub(super) refusal: Option<String>,
     /// `DeepSeek`, older vLLM.
-    pub(super) reasoning_content: Option<String>,
+    pub(super) reasoning_content: Option<Value>,
     /// `OpenRouter`, vLLM.
-    pub(super) reasoning: Option<String>,
+    pub(super) reasoning: Option<Value>,
 }
 
 /// Text, or Mistral's list of parts.

@@ -189,7 +189,9 @@ fn malformed(what: &str, data: &str) -> AttemptFailure {
 /// An error inside the stream: wrapped, as the service sends it; flat, as its documents have it; or the bare object.
 fn reported_error(frame: &Frame, data: &str) -> Option<AttemptFailure> {
     let wrapped = frame.error.as_ref().filter(|error| is_error(error));
-    let flat = frame.kind() == "error" || frame.object.as_ref().is_some_and(|word| word == "error");
+    let object = frame.object.as_ref().and_then(Value::as_str);
+    let bare = object.is_some_and(|object| object.eq_ignore_ascii_case("error"));
+    let flat = frame.kind() == "error" || bare;
     match wrapped {
         Some(error) => Some(failure(Some(error))),
         None if flat => {

@@ -15,6 +15,8 @@ mod gate;
 mod gemini;
 mod limits;
 mod openai;
+#[cfg(test)]
+mod prefix_tests;
 mod registry;
 mod reply;
 mod secret;

@@ -330,7 +330,7 @@ async fn what_is_taken_goes_out_in_each_apis_own_field() {
                 "max_tokens"
             ]
         ),
-        json!([7, {"effort": "high"}, {"type": "enabled", "budget_tokens": 2000}, "standard_only", 4096 + 2000]),
+        json!([7, {"effort": "high"}, {"type": "enabled", "budget_tokens": 2000}, "standard_only", 16_384 + 2000]),
         "thinking leaves as much room for the answer as without it"
     );
     app.close().await;

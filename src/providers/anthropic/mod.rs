@@ -32,6 +32,10 @@ const VERSION: &str = "2023-06-01";
 /// The API wants a limit. This one is far above a turn of conversation and within what every model may put out.
 const MAX_TOKENS: u32 = 4096;
 
+/// The same for models that may think, unasked too, as the newer Claudes do: thinking counts as output, and must not leave the answer
+/// empty. Each Claude that is still served may put out more.
+const MAX_TOKENS_WITH_THINKING: u32 = 16_384;
+
 /// The adapter.
 pub(super) struct Anthropic {
     base_url: String,
@@ -97,8 +101,13 @@ fn body(request: &Request<'_>) -> Value {
         service_tier,
         ..
     } = request.params;
-    // Thinking counts as output: what is left for the answer stays the same.
-    let room = MAX_TOKENS.saturating_add(budget.unwrap_or(0));
+    let room = if request.model.contains("claude") || reasoning_effort.is_some() {
+        MAX_TOKENS_WITH_THINKING
+    } else {
+        MAX_TOKENS
+    };
+    // What is left for the answer stays the same.
+    let room = room.saturating_add(budget.unwrap_or(0));
     let mut body = json!({
         "model": request.model,
         "max_tokens": max_tokens.unwrap_or(room),

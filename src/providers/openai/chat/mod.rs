@@ -1,7 +1,7 @@
 //! Chat Completions: `OpenAI`'s older API, and the one that every compatible server has.
 //!
 //! `OpenAI` itself and the others differ in what they take: the limit on output is `max_completion_tokens` there and `max_tokens`
-//! here, and `prompt_cache_key` and `include_obfuscation` are `OpenAI`'s alone. The system prompt has the role `system` for both:
+//! here, and `prompt_cache_key`, `store` and `include_obfuscation` are `OpenAI`'s alone. The system prompt has the role `system` for both:
 //! `OpenAI` accepts it, and the others know no `developer`.
 
 mod convert;
@@ -51,6 +51,8 @@ pub(super) fn body(request: &Request<'_>, vendor: bool, asks_for_usage: bool) ->
     if vendor {
         body["stream_options"]["include_obfuscation"] = json!(false);
         body["prompt_cache_key"] = json!(request.cache_key);
+        // What is not said may be stored: for newer accounts it is.
+        body["store"] = json!(false);
     }
     set_params(&mut body, request.params, vendor);
     body

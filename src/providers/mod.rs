@@ -21,6 +21,8 @@ mod registry;
 mod reply;
 mod secret;
 mod think_tags;
+#[cfg(test)]
+mod vendor_tests;
 
 use std::{sync::Arc, time::Duration};
 

@@ -17,7 +17,7 @@ use super::{
 use crate::conversation::{Bot, Message, lay_out};
 
 /// The ways to ask: a kind, which of its APIs, and whether at the vendor's own address.
-const WAYS: [(&str, Api, bool, &Layout); 7] = [
+pub(super) const WAYS: [(&str, Api, bool, &Layout); 7] = [
     ("openai", Api::ChatCompletions, true, &CHAT),
     ("openai", Api::ChatCompletions, false, &CHAT),
     ("openai", Api::Responses, true, &RESPONSES),
@@ -51,7 +51,8 @@ struct Asked {
     cached: Vec<usize>,
 }
 
-fn adapter(way: usize) -> Arc<dyn Adapter> {
+/// What asks in that way.
+pub(super) fn adapter(way: usize) -> Arc<dyn Adapter> {
     let (kind, api, vendor, _) = WAYS[way];
     let kind = Kind::named(kind).unwrap();
     (kind.adapter)(&ProviderConfig {

@@ -8,11 +8,11 @@ use super::super::adapter::Outgoing;
 const MARKER: &str = r#""cache_control":{"type":"ephemeral"},"#;
 
 /// Where an API has what it shows the model.
-pub(super) struct Layout {
+pub(in super::super) struct Layout {
     /// The field of the system prompt; `None`: it is the first message, of the role `system`.
     pub(super) system: Option<&'static str>,
     /// The field of the conversation.
-    pub(super) messages: &'static str,
+    pub(in super::super) messages: &'static str,
     /// What stands after the last text of the conversation to the list's end.
     pub(super) tail: &'static str,
     /// The bytes before the text of a block.

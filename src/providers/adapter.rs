@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::Request;
-use crate::conversation::{AttemptFailure, Prompt, Role, StopReason, Usage};
+use crate::conversation::{AttemptFailure, Prompt, PromptMessage, Role, StopReason, Usage};
 
 /// An API kind.
 pub(super) trait Adapter: Send + Sync {
@@ -31,15 +31,18 @@ pub(super) trait Adapter: Send + Sync {
     }
 }
 
-/// The conversation as both kinds of API take it.
+/// The conversation as both of `OpenAI`'s APIs take it.
 pub(super) fn messages(prompt: &Prompt) -> impl Iterator<Item = Value> {
-    prompt.messages.iter().map(|message| {
-        let role = match message.role {
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        };
-        json!({"role": role, "content": message.text})
-    })
+    let message = |message: &PromptMessage| json!({"role": role(message), "content": message.text});
+    prompt.messages.iter().map(message)
+}
+
+/// Who says a message, as most APIs call them.
+pub(super) fn role(message: &PromptMessage) -> &'static str {
+    match message.role {
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    }
 }
 
 /// The key as `authorization` carries it.

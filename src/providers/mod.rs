@@ -16,11 +16,15 @@ mod gemini;
 mod halves;
 mod limits;
 mod openai;
+#[cfg(test)]
+mod prefix_tests;
 mod registry;
 mod reply;
 mod secret;
 mod stray;
 mod think_tags;
+#[cfg(test)]
+mod vendor_tests;
 
 use std::{sync::Arc, time::Duration};
 

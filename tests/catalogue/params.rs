@@ -83,8 +83,9 @@ fn refused(name: &str, rule: &Value) -> Vec<Map<String, Value>> {
         all.push(with(rule["max"].clone()));
     }
     for other in rule["not_with"].as_array().into_iter().flatten() {
-        let mut both = with(rule["max"].clone());
-        both.insert(other.as_str().unwrap().to_owned(), json!(0.5));
+        let mut both = accepted(name, rule);
+        let other = other.as_str().unwrap();
+        both.insert(other.to_owned(), of_a_kind(other));
         all.push(both);
     }
     if let Some(other) = rule["less_than"].as_str() {
@@ -166,6 +167,9 @@ async fn each_parameter_of_each_model_is_taken_and_refused_as_the_file_says() {
 const BY_HAND: &str = r#"
 anthropic claude-sonnet-5-5 {"temperature": 1} -> temperature
 anthropic claude-sonnet-5-5 {"top_k": 5, "thinking_budget_tokens": 2000} -> top_k thinking_budget_tokens
+anthropic claude-haiku-4-5 {"temperature": 0.5, "top_k": 5, "thinking_budget_tokens": 2000} -> temperature top_k
+anthropic claude-haiku-4-5 {"top_p": 0.95, "thinking_budget_tokens": 2000} ->
+gemini gemini-of-tomorrow {"reasoning_effort": "low", "thinking_budget_tokens": 0} -> thinking_budget_tokens
 anthropic claude-sonnet-5-5 {"reasoning_effort": "max", "max_tokens": 9, "stop": ["a"]} ->
 anthropic claude-sonnet-5-5 {"reasoning_effort": "none"} -> reasoning_effort
 anthropic claude-unheard-of {"top_p": 1} -> top_p
@@ -335,7 +339,7 @@ async fn what_is_taken_goes_out_in_each_apis_own_field() {
                 "max_tokens"
             ]
         ),
-        json!([7, {"effort": "high"}, {"type": "enabled", "budget_tokens": 2000}, "standard_only", 4096 + 2000]),
+        json!([7, {"effort": "high"}, {"type": "enabled", "budget_tokens": 2000}, "standard_only", 16_384 + 2000]),
         "thinking leaves as much room for the answer as without it"
     );
     app.close().await;

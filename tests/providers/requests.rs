@@ -58,7 +58,7 @@ async fn sent_by(
 
 fn all_params() -> Params {
     Params {
-        max_tokens: Some(99),
+        max_tokens: Some(2048),
         temperature: Some(0.5),
         top_p: Some(0.9),
         top_k: Some(40),

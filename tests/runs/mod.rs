@@ -5,6 +5,7 @@ mod context;
 mod fallback;
 mod faults;
 mod hostile;
+mod provider_outage;
 mod reasoning;
 mod stops;
 

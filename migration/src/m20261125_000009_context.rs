@@ -1,4 +1,4 @@
-//! What becomes of runs that outgrow a context window, and where it was cut.
+//! What becomes of runs that outgrow a context window, where it was cut, and of which attempts no more can be charged than was counted.
 
 use sea_orm_migration::{prelude::*, schema::*};
 
@@ -23,6 +23,20 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+        manager
+            .alter_table(
+                Table::alter()
+                    .table("attempts")
+                    .add_column(boolean("settled").default(false))
+                    .to_owned(),
+            )
+            .await?;
+        let completed = Query::update()
+            .table("attempts")
+            .value("settled", true)
+            .and_where(Expr::col("outcome").eq("completed"))
+            .to_owned();
+        manager.execute(completed).await?;
         // SQLite adds one column a statement.
         for column in CUT {
             manager
@@ -48,6 +62,14 @@ impl MigrationTrait for Migration {
                 )
                 .await?;
         }
+        manager
+            .alter_table(
+                Table::alter()
+                    .table("attempts")
+                    .drop_column("settled")
+                    .to_owned(),
+            )
+            .await?;
         manager
             .alter_table(
                 Table::alter()

@@ -262,6 +262,10 @@ pub struct ContextTruncated {
     pub bot_index: u32,
     /// The oldest turn that the bot is still shown; the topic stays, too.
     pub kept_from_turn: u32,
+    /// The provider that is asked next, for whose model the context was too long.
+    pub provider: String,
+    /// That model.
+    pub model: String,
 }
 
 /// `context.summarised`: touches no text.

@@ -66,6 +66,12 @@ impl FailureCode {
         }
     }
 
+    /// Whether the bot's context is cut and the same target asked again, where the run's policy says so: no fault of the target's.
+    #[must_use]
+    pub fn calls_for_a_cut(self) -> bool {
+        matches!(self, Self::ContextExceeded | Self::NoSummary)
+    }
+
     /// Whether the same request can succeed if it is made again.
     #[must_use]
     pub fn retryable(self) -> bool {
@@ -119,6 +125,20 @@ pub struct AttemptFailure {
     pub retryable: bool,
     /// The provider's `Retry-After`, uncapped.
     pub retry_after: Option<Duration>,
+    /// What of it may be charged.
+    pub charge: Charge,
+}
+
+/// What a provider may charge for an attempt that failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Charge {
+    /// More than it had counted by then.
+    #[default]
+    Open,
+    /// What it has counted: it had said its last word.
+    Counted,
+    /// Nothing: it refused before it began.
+    Nothing,
 }
 
 impl AttemptFailure {
@@ -129,6 +149,7 @@ impl AttemptFailure {
             failure: Failure::new(code, message),
             retryable: code.retryable(),
             retry_after: None,
+            charge: Charge::Open,
         }
     }
 }

@@ -33,7 +33,7 @@ pub use bot::{Bot, BotIntro, BotSpec, Params};
 pub use catalogue::{
     Catalogue, ModelFacts, Offering, ParamName, Price, Pricing, Rate, Rates, Rule, Shape,
 };
-pub use context::{Context, ContextPolicy, room};
+pub use context::{Context, ContextPolicy, DueCut, Sizes, prompt_limit};
 pub use cost::{Cost, Spent};
 pub use error::RunError;
 pub use event::{
@@ -42,7 +42,7 @@ pub use event::{
     TurnInterrupted, TurnRestarted, TurnStarted,
 };
 pub use event_id::{EventId, InvalidEventId};
-pub use failure::{AttemptFailure, Failure, FailureCode};
+pub use failure::{AttemptFailure, Charge, Failure, FailureCode};
 pub use history::{HistoryCursor, HistoryFilter, HistoryPage, InvalidHistoryCursor, words};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey};
 pub use object::Object;
@@ -59,6 +59,6 @@ pub use stop_reason::StopReason;
 pub use target::{FailedAttempt, Target};
 pub use time::{InvalidTimestamp, Timestamp};
 pub use tokens::count as count_tokens;
-pub use transcript::{Cut, Message, MessageKind, MessageStatus};
+pub use transcript::{Cut, Message, MessageKind, MessageStatus, in_order};
 pub use usage::Usage;
 pub use validate::{MAX_TEXT_BYTES, Violation, check};

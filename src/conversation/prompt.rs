@@ -5,7 +5,7 @@
 
 use super::{
     bot::Bot,
-    transcript::{Message, MessageKind, last_cut, shown},
+    transcript::{Message, MessageKind, last_summary, shown},
 };
 
 /// Stands before a bot's own first words where nothing was heard before: every provider wants a user message first.
@@ -14,11 +14,6 @@ const OPENER: &str = "(conversation starts)";
 const CONTINUE: &str = "(continue)";
 /// Stands before a summary, after the topic.
 const SUMMARY: &str = "What was said until then, in short:";
-/// Asks for a summary, after what it is to be of. At the end, so that the prompt begins as the bot's others do.
-const SUMMARISE: &str = "(The conversation has become too long to be shown whole. Before it goes on, write a summary of everything \
-     above, in at most 300 words: who said what, what was agreed, what is still open. Write only the summary; it is not shown \
-     to the others, and stands in the place of what it sums up.)";
-
 /// Who says a message of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -58,19 +53,30 @@ pub fn lay_out(speaker: &Bot, names: &[String], transcript: &[Message]) -> Promp
     laid_out(speaker, names, transcript, shown)
 }
 
-/// Lays out what `speaker` is asked for a summary of: what it is shown of the turns before that one.
+/// Lays out what `speaker` is asked for a summary of, in so many words: what it is shown of the turns before that one.
 #[must_use]
 pub fn lay_out_for_summary(
     speaker: &Bot,
     names: &[String],
     transcript: &[Message],
     before_turn: u32,
+    words: u64,
 ) -> Prompt {
     let shown = shown(speaker.index, transcript)
         .filter(|message| message.turn.is_none_or(|turn| turn < before_turn));
     let mut prompt = laid_out(speaker, names, transcript, shown);
-    push(&mut prompt.messages, Role::User, SUMMARISE);
+    // At the end, so that the prompt begins as the bot's others do.
+    push(&mut prompt.messages, Role::User, &asking(words));
     prompt
+}
+
+/// What asks for a summary.
+fn asking(words: u64) -> String {
+    format!(
+        "(The conversation has become too long to be shown whole. Before it goes on, write a summary of everything above, in at most \
+         {words} words: who said what, what was agreed, what is still open. Write only the summary; it is not shown to the others, \
+         and stands in the place of what it sums up.)"
+    )
 }
 
 fn laid_out<'a>(
@@ -80,8 +86,7 @@ fn laid_out<'a>(
     shown: impl Iterator<Item = &'a Message>,
 ) -> Prompt {
     let named = names.len() > 2;
-    let summary = last_cut(speaker.index, transcript).map(|(message, _)| message);
-    let summary = summary.filter(|message| message.kind == MessageKind::Summary);
+    let summary = last_summary(speaker.index, transcript);
     let mut messages: Vec<PromptMessage> = Vec::new();
     for message in shown {
         let own = message.kind == MessageKind::Bot && message.bot_index == Some(speaker.index);
@@ -191,7 +196,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::conversation::{Cut, MessageStatus, Params, StopReason, Timestamp, Usage};
+    use crate::conversation::{Cut, MessageStatus, Params, StopReason, Timestamp};
 
     fn bot(index: u32) -> Bot {
         Bot {
@@ -212,21 +217,8 @@ mod tests {
 
     fn topic(text: &str) -> Message {
         Message {
-            pos: 1,
-            kind: MessageKind::Topic,
-            turn: None,
-            bot_index: None,
-            bot_version: None,
-            author: String::new(),
             text: text.into(),
-            status: MessageStatus::Completed,
-            stop_reason: None,
-            usage: Usage::default(),
-            cost: None,
-            provider: None,
-            model: None,
-            at: Timestamp::from_millis(0),
-            cut: None,
+            ..Message::blank(MessageKind::Topic, 1, Timestamp::from_millis(0))
         }
     }
 
@@ -372,6 +364,16 @@ mod tests {
             flat(&lay_out(&bot(0), &names(2), &transcript)),
             ["u|Tea?", "a|a2", "u|b3"]
         );
+        // A summary stays where more is left out after it.
+        let later = transcript
+            .iter()
+            .cloned()
+            .chain([cut(0, 2, "Tea."), cut(0, 3, "")]);
+        let later: Vec<Message> = later.collect();
+        assert_eq!(
+            flat(&lay_out(&bot(0), &names(2), &later)),
+            [format!("u|Tea?\n\n{SUMMARY}\n\nTea.\n\nb3")]
+        );
         // It is the one bot's; what the other is shown stays.
         assert_eq!(
             flat(&lay_out(&bot(1), &names(2), &transcript[..4])),
@@ -387,7 +389,7 @@ mod tests {
     #[test]
     fn a_summary_is_asked_for_at_the_end_of_what_it_is_of() {
         let transcript = talk(&["a0", "b1", "a2", "b3", "a4", "b5"]);
-        let prompt = lay_out_for_summary(&bot(0), &names(2), &transcript, 3);
+        let prompt = lay_out_for_summary(&bot(0), &names(2), &transcript, 3, 80);
         assert_eq!(
             flat(&prompt),
             [
@@ -395,15 +397,15 @@ mod tests {
                 "a|a0",
                 "u|b1",
                 "a|a2",
-                &format!("u|(continue)\n\n{SUMMARISE}")
+                &format!("u|(continue)\n\n{}", asking(80))
             ][..]
         );
         assert_eq!(prompt.system.as_deref(), Some("Be brief."));
-        let prompt = lay_out_for_summary(&bot(0), &names(2), &transcript, 4);
-        assert_eq!(flat(&prompt)[4], format!("u|b3\n\n{SUMMARISE}"));
+        let prompt = lay_out_for_summary(&bot(0), &names(2), &transcript, 4, 80);
+        assert_eq!(flat(&prompt)[4], format!("u|b3\n\n{}", asking(80)));
         // The summary before is a part of what the next one is of.
         let summed: Vec<Message> = transcript.into_iter().chain([cut(0, 4, "Tea.")]).collect();
-        let prompt = lay_out_for_summary(&bot(0), &names(2), &summed, 5);
+        let prompt = lay_out_for_summary(&bot(0), &names(2), &summed, 5, 80);
         assert_eq!(
             flat(&prompt)[..2],
             [format!("u|Tea?\n\n{SUMMARY}\n\nTea."), "a|a4".to_owned()]

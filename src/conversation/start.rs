@@ -33,11 +33,9 @@ pub struct StartRun {
     /// How many turns there are to be at most; the limit of the settings where it is absent.
     pub max_turns: Option<u32>,
     /// Whether what the models think is shown, where their providers tell it.
-    #[serde(default)]
-    pub show_reasoning: bool,
+    pub show_reasoning: Option<bool>,
     /// What becomes of the run if it outgrows a model's context window.
-    #[serde(default)]
-    pub context_policy: ContextPolicy,
+    pub context_policy: Option<ContextPolicy>,
 }
 
 /// A run that may start: every rule was checked, every default filled in.
@@ -109,8 +107,8 @@ impl StartRun {
                 topic: self.topic,
                 bots,
                 max_turns,
-                show_reasoning: self.show_reasoning,
-                context_policy: self.context_policy,
+                show_reasoning: self.show_reasoning.unwrap_or_default(),
+                context_policy: self.context_policy.unwrap_or_default(),
             })
         } else {
             Err(violations)

@@ -75,6 +75,28 @@ pub struct Message {
 }
 
 impl Message {
+    /// An entry of that kind without anything in it.
+    #[must_use]
+    pub fn blank(kind: MessageKind, pos: u64, at: Timestamp) -> Self {
+        Self {
+            pos,
+            kind,
+            turn: None,
+            bot_index: None,
+            bot_version: None,
+            author: String::new(),
+            text: String::new(),
+            status: MessageStatus::Completed,
+            stop_reason: None,
+            usage: Usage::NOTHING,
+            cost: None,
+            provider: None,
+            model: None,
+            at,
+            cut: None,
+        }
+    }
+
     /// Whether other bots (and the speaker itself, later) are shown it: not what is empty, failed or refused.
     #[must_use]
     pub fn is_heard(&self) -> bool {
@@ -94,6 +116,29 @@ pub(super) fn last_cut(bot_index: u32, transcript: &[Message]) -> Option<(&Messa
             .filter(|_| message.bot_index == Some(bot_index))?;
         Some((message, cut))
     })
+}
+
+/// The last summary that was written for that bot.
+pub(super) fn last_summary(bot_index: u32, transcript: &[Message]) -> Option<&Message> {
+    transcript.iter().rfind(|message| {
+        message.kind == MessageKind::Summary && message.bot_index == Some(bot_index)
+    })
+}
+
+/// Puts each cut before the message of the turn that it was made for; its event comes after that of the turn's start.
+#[must_use]
+pub fn in_order(transcript: Vec<Message>) -> Vec<Message> {
+    let mut ordered: Vec<Message> = Vec::with_capacity(transcript.len());
+    for message in transcript {
+        let of_its_turn = |said: &Message| said.cut.is_none() && said.turn == message.turn;
+        match ordered.pop() {
+            Some(said) if message.cut.is_some() && of_its_turn(&said) => {
+                ordered.extend([message, said]);
+            }
+            last => ordered.extend(last.into_iter().chain([message])),
+        }
+    }
+    ordered
 }
 
 /// What is said within a bot's context: the topic, and the turns that no cut has left out. Cuts are not said.

@@ -57,19 +57,19 @@ pub struct Head {
 }
 
 impl Head {
-    /// Adds an attempt of that bot to the sums. `ended`: whether its provider had said its last word.
-    pub fn spend(&mut self, bot_index: u32, usage: Usage, cost: Option<Cost>, ended: bool) {
+    /// Adds an attempt of that bot to the sums. `settled`: whether no more can be charged than was counted.
+    pub fn spend(&mut self, bot_index: u32, usage: Usage, cost: Option<Cost>, settled: bool) {
         let mut sum = Spent {
             attempts: 0,
             usage: self.usage,
             cost: self.cost,
             complete: self.cost_complete,
         };
-        sum.add(usage, cost, ended);
+        sum.add(usage, cost, settled);
         (self.usage, self.cost, self.cost_complete) = (sum.usage, sum.cost, sum.complete);
         let of_bot = usize::try_from(bot_index).ok();
         if let Some(part) = of_bot.and_then(|index| self.spent.get_mut(index)) {
-            part.add(usage, cost, ended);
+            part.add(usage, cost, settled);
         }
     }
 
@@ -108,6 +108,8 @@ pub struct AttemptRecord {
     pub usage: Usage,
     /// What it cost; `None` where no price or no usage is known.
     pub cost: Option<Cost>,
+    /// Whether no more can be charged than was counted.
+    pub settled: bool,
     /// From the request to the end, in milliseconds.
     pub duration_ms: u64,
     /// From the request to the first delta, in milliseconds.
@@ -125,12 +127,6 @@ impl AttemptRecord {
     pub const SUMMARISED: &'static str = "summarised";
     /// Outcomes after which a turn goes on and that are not the provider's failure.
     pub(super) const NOT_FAILED: [&'static str; 3] = [Self::CRASH, Self::DRAIN, Self::SUMMARISED];
-
-    /// Whether an attempt with that outcome came to its end, so that its provider had said its last word.
-    #[must_use]
-    pub fn has_ended(outcome: &str) -> bool {
-        [Self::COMPLETED, Self::SUMMARISED].contains(&outcome)
-    }
 }
 
 /// What one transaction writes about a run.
@@ -279,6 +275,7 @@ async fn insert_attempt(
         duration_ms: Set(db_u64(attempt.duration_ms)),
         first_delta_ms: Set(attempt.first_delta_ms.map(db_u64)),
         at: Set(at.as_millis()),
+        settled: Set(attempt.settled),
     };
     attempts::Entity::insert(row)
         .exec_without_returning(db)

@@ -17,9 +17,9 @@ use super::{
     search,
 };
 use crate::conversation::{
-    Bot, BotVersion, FailedAttempt, FailureCode, IdempotencyKey, Message, MessageKind,
-    MessageStatus, Run, RunEvent, RunId, RunPlan, RunStarted, RunStatus, Spent, Target, Timestamp,
-    Transcript, Usage, next_turn_of,
+    Bot, BotVersion, FailedAttempt, FailureCode, IdempotencyKey, Message, MessageKind, Run,
+    RunEvent, RunId, RunPlan, RunStarted, RunStatus, Spent, Target, Timestamp, Transcript, Usage,
+    in_order, next_turn_of,
 };
 
 /// A run that the caller drives from now on.
@@ -262,21 +262,8 @@ fn new_row(
 
 fn topic(plan: &RunPlan, at: Timestamp) -> Message {
     Message {
-        pos: 1,
-        kind: MessageKind::Topic,
-        turn: None,
-        bot_index: None,
-        bot_version: None,
-        author: String::new(),
         text: plan.topic.clone(),
-        status: MessageStatus::Completed,
-        stop_reason: None,
-        usage: Usage::default(),
-        cost: None,
-        provider: None,
-        model: None,
-        at,
-        cut: None,
+        ..Message::blank(MessageKind::Topic, 1, at)
     }
 }
 
@@ -342,9 +329,8 @@ async fn messages_of(db: &impl ConnectionTrait, run: RunId) -> Result<Vec<Messag
         .order_by_asc(messages::Column::Pos)
         .all(db)
         .await?;
-    rows.into_iter()
-        .map(messages::Model::into_message)
-        .collect()
+    let messages = rows.into_iter().map(messages::Model::into_message);
+    Ok(in_order(messages.collect::<Result<_, _>>()?))
 }
 
 /// What each of the first `turns` turns took.
@@ -364,8 +350,7 @@ async fn spent(
         let of_turn = usize::try_from(row.turn).ok();
         if let Some(turn) = of_turn.and_then(|turn| spent.get_mut(turn)) {
             let cost = row.cost.map(read_cost).transpose()?;
-            let ended = AttemptRecord::has_ended(&row.outcome);
-            turn.add(read_json(&row.usage)?, cost, ended);
+            turn.add(read_json(&row.usage)?, cost, row.settled);
         }
     }
     Ok(spent)
@@ -393,7 +378,7 @@ async fn asked(
         asked.attempts = read_u32(row.attempt)?;
         if !AttemptRecord::NOT_FAILED.contains(&row.outcome.as_str()) {
             let code: FailureCode = read_word(&row.outcome)?;
-            if code == FailureCode::ContextExceeded && asked.attempts <= answered {
+            if code.calls_for_a_cut() && asked.attempts <= answered {
                 continue;
             }
             asked.failed.push(FailedAttempt {

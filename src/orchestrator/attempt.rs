@@ -5,14 +5,15 @@ use std::time::Instant;
 use super::{driver::Signals, state::Spoken};
 use crate::{
     conversation::{
-        AttemptFailure, Delta, DeltaKind, FailureCode, Pricing, RestartReason, StopReason, Target,
+        AttemptFailure, Charge, Cost, Delta, DeltaKind, FailureCode, Pricing, RestartReason,
+        StopReason, Target,
     },
     event_log::Channel,
     providers::{Part, Place, Provider, Request},
 };
 
-/// A summary that is longer than the longest topic is none.
-const MAX_SUMMARY_BYTES: usize = 32 * 1024;
+/// A summary that is far longer than the longest that is asked for is none.
+const MAX_SUMMARY_BYTES: usize = 16 * 1024;
 
 /// How an attempt ended. Without anything spoken, no provider was asked.
 pub(super) enum Ended {
@@ -69,7 +70,10 @@ pub(super) async fn run(
     };
     let started = Instant::now();
     let mut speech = Speech {
-        spoken: Spoken::nothing(target, number),
+        spoken: Spoken {
+            summary: stage.summarises.then(String::new),
+            ..Spoken::nothing(target, number)
+        },
         started,
         stage,
         asked: false,
@@ -93,22 +97,26 @@ pub(super) async fn run(
     let pricing = stage.pricing.as_ref();
     spoken.cost = pricing.and_then(|pricing| pricing.cost(spoken.usage));
     match (finished, end) {
-        (Some(reason), _) if stage.summarises && !is_summary(&spoken, reason) => {
-            let message = "the model was asked for a summary and wrote none";
-            Ended::Failed(spoken, AttemptFailure::new(FailureCode::NoSummary, message))
+        (Some(reason), _) if !spoken.is_whole(reason) => {
+            let message = format!(
+                "the model was asked for a summary and wrote none that is whole ({})",
+                reason.as_str()
+            );
+            let mut failure = AttemptFailure::new(FailureCode::NoSummary, message);
+            failure.charge = Charge::Counted;
+            Ended::Failed(spoken, failure)
         }
         // A terminal frame that was read wins over everything that came after it.
         (Some(reason), _) => Ended::Completed(spoken, reason),
-        (None, End::Failed(failure)) => Ended::Failed(spoken, failure),
+        (None, End::Failed(failure)) => {
+            if failure.charge == Charge::Nothing {
+                spoken.cost = Some(Cost::ZERO);
+            }
+            Ended::Failed(spoken, failure)
+        }
         (None, End::Stopped) => Ended::Stopped(asked.then_some(spoken)),
         (None, End::GivenUp(reason)) => Ended::GivenUp(asked.then_some(spoken), reason),
     }
-}
-
-/// Whether something was written that can stand in the place of what it sums up.
-fn is_summary(spoken: &Spoken, reason: StopReason) -> bool {
-    let text = spoken.summary.as_deref().unwrap_or_default();
-    reason != StopReason::Refusal && !text.trim().is_empty()
 }
 
 /// What was heard so far: kept outside the future that listens, so that a stop does not lose it.
@@ -162,15 +170,17 @@ impl Speech<'_> {
     }
 
     fn hear(&mut self, text: &str) -> Result<(), AttemptFailure> {
-        if self.stage.summarises {
-            let written = self.spoken.summary.as_ref().map_or(0, String::len);
-            self.bounded("summary", written + text.len(), MAX_SUMMARY_BYTES)?;
-            let summary = self.spoken.summary.get_or_insert_default();
+        if let Some(summary) = &mut self.spoken.summary {
+            if summary.len() + text.len() > MAX_SUMMARY_BYTES {
+                let message =
+                    format!("the summary went over the limit of {MAX_SUMMARY_BYTES} bytes");
+                return Err(AttemptFailure::new(FailureCode::NoSummary, message));
+            }
             summary.push_str(text);
             return Ok(());
         }
         let bytes = self.spoken.text.len() + text.len();
-        self.bounded("text", bytes, self.stage.max_text_bytes)?;
+        self.bounded("text", bytes)?;
         self.show(DeltaKind::Text, text);
         self.spoken.text.push_str(text);
         Ok(())
@@ -180,7 +190,7 @@ impl Speech<'_> {
     /// a run ends does not depend on what is shown of it.
     fn overhear(&mut self, thoughts: &str) -> Result<(), AttemptFailure> {
         let bytes = self.spoken.reasoning_bytes + thoughts.len();
-        self.bounded("reasoning", bytes, self.stage.max_text_bytes)?;
+        self.bounded("reasoning", bytes)?;
         self.spoken.reasoning_bytes = bytes;
         if self.stage.show_reasoning && !self.stage.summarises {
             self.show(DeltaKind::Reasoning, thoughts);
@@ -188,7 +198,8 @@ impl Speech<'_> {
         Ok(())
     }
 
-    fn bounded(&self, what: &str, bytes: usize, max: usize) -> Result<(), AttemptFailure> {
+    fn bounded(&self, what: &str, bytes: usize) -> Result<(), AttemptFailure> {
+        let max = self.stage.max_text_bytes;
         if bytes <= max {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use super::{
     state::RunState,
 };
 use crate::{
-    conversation::{Bot, Failure, FailureCode, StopMode, Target},
+    conversation::{Failure, FailureCode, Sizes, StopMode, Target},
     event_log::Channel,
     models::{Claimed, CommandKind, Fence, Store, StoreError},
     providers::Registry,
@@ -60,6 +60,8 @@ pub(super) struct Driver {
     takeovers: u32,
     /// Until when targets that failed in the open turn are left alone.
     pub(super) rests: Vec<(Target, Instant)>,
+    /// How long the texts are, where that matters.
+    pub(super) sizes: Sizes,
     /// Held while the run is suspected of breaking its process down: such runs are tried one at a time.
     suspicion: Option<OwnedSemaphorePermit>,
 }
@@ -103,6 +105,7 @@ impl Driver {
             crashed: claimed.crashed,
             takeovers: claimed.takeovers,
             rests: Vec::new(),
+            sizes: Sizes::default(),
             suspicion,
             state: RunState::resumed(claimed, clock::now()),
         }
@@ -132,7 +135,7 @@ impl Driver {
             && let Some(bot) = &self.state.speaker
         {
             // What was asked for the turn was paid for, whatever came of it.
-            let target = self.lost(bot);
+            let target = self.next_target(bot);
             self.commit(Step::Recovered(target)).await?;
         }
         self.commit(Step::Abort(failure)).await
@@ -151,7 +154,7 @@ impl Driver {
             && self.crashed
             && let Some(bot) = &self.state.speaker
         {
-            let target = self.lost(bot);
+            let target = self.next_target(bot);
             self.commit(Step::Recovered(target)).await?;
         }
         if self.takeovers >= self.config.max_takeovers {
@@ -170,14 +173,6 @@ impl Driver {
             self.commit(Step::Interrupted(None)).await?;
         }
         Ok(())
-    }
-
-    /// Who was asked by a request of the open turn that was lost.
-    fn lost(&self, bot: &Bot) -> Target {
-        let targets = bot.targets();
-        let failed = self.counted(bot, &self.state.asked.failed);
-        let next = self.config.retry.next(&targets, &failed);
-        next.unwrap_or(&targets[0]).clone()
     }
 
     /// The term in which the run is ours: the one of the last commit, or else the database is asked again.

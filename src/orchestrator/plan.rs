@@ -6,9 +6,9 @@ mod draft;
 use super::state::{RunState, Spoken};
 use crate::{
     conversation::{
-        AttemptFailure, Bot, BotUpdated, EndReason, Failure, RestartReason, RunCompleted, RunEvent,
-        RunFailed, RunStatus, RunStopped, StopReason, Target, Timestamp, TurnStarted, end_after,
-        speaker,
+        AttemptFailure, Bot, BotUpdated, Charge, EndReason, Failure, RestartReason, RunCompleted,
+        RunEvent, RunFailed, RunStatus, RunStopped, StopReason, Target, Timestamp, TurnStarted,
+        end_after, speaker,
     },
     models::{Applied, AttemptRecord, Change, Command, CommandKind, Head, Locked},
 };
@@ -30,8 +30,8 @@ pub(super) enum Step {
     Interrupted(Option<Spoken>),
     /// The last attempt failed.
     Failed(Spoken, AttemptFailure),
-    /// The context of the speaker begins with this turn from now on.
-    Truncated(u32),
+    /// The context of the speaker begins with this turn from now on, for the sake of that target.
+    LeftOut(u32, Target),
     /// The same, and the attempt wrote a summary of what is left out.
     Summarised(Spoken, StopReason, u32),
     /// An attempt failed and another will follow, to `next`.
@@ -210,7 +210,7 @@ impl Draft<'_> {
             Step::Recovered(target) => {
                 // Nobody knows what was shown of it.
                 let lost = Spoken::nothing(target.clone(), self.state.asked.attempts + 1);
-                self.record(bot, &lost, AttemptRecord::CRASH, None);
+                self.record(bot, &lost, AttemptRecord::CRASH, Charge::Open);
                 self.restarted(bot, turn, &lost, RestartReason::Crash, target);
                 None
             }
@@ -219,7 +219,7 @@ impl Draft<'_> {
                     RestartReason::Drain => AttemptRecord::DRAIN,
                     RestartReason::Crash | RestartReason::ProviderError => AttemptRecord::CRASH,
                 };
-                self.record(bot, spoken, outcome, None);
+                self.record(bot, spoken, outcome, Charge::Open);
                 self.restarted(bot, turn, spoken, *reason, &spoken.target);
                 None
             }
@@ -234,13 +234,13 @@ impl Draft<'_> {
                 Some(End::Stopped)
             }
             Step::Failed(spoken, failure) => {
-                self.record(bot, spoken, failure.failure.code.as_str(), Some(failure));
+                self.record_failure(bot, spoken, failure);
                 self.error(turn, spoken, &failure.failure, None);
                 self.failed(bot, turn, Some(spoken), &failure.failure);
                 Some(End::Failed(failure.failure.clone()))
             }
-            Step::Truncated(kept_from_turn) => {
-                self.truncated(bot, turn, *kept_from_turn);
+            Step::LeftOut(kept_from_turn, target) => {
+                self.left_out(bot, turn, *kept_from_turn, target);
                 None
             }
             Step::Summarised(spoken, reason, kept_from_turn) => {
@@ -253,7 +253,7 @@ impl Draft<'_> {
                 wait_ms,
                 next,
             } => {
-                self.record(bot, spoken, failure.failure.code.as_str(), Some(failure));
+                self.record_failure(bot, spoken, failure);
                 self.error(turn, spoken, &failure.failure, Some(*wait_ms));
                 // Only what was shown needs to be taken back.
                 if spoken.first_delta_ms.is_some() {
@@ -345,5 +345,7 @@ impl Draft<'_> {
     }
 }
 
+#[cfg(test)]
+mod context_tests;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,8 @@
 
 use crate::{
     conversation::{
-        Bot, BotVersion, ContextPolicy, Cost, FailureCode, Message, RunId, Target, Timestamp,
-        Usage, speaker,
+        Bot, BotVersion, ContextPolicy, Cost, Message, RunId, StopReason, Target, Timestamp, Usage,
+        speaker,
     },
     models::{Asked, Change, Claimed, Command, CommandKind, Head},
 };
@@ -104,9 +104,8 @@ impl RunState {
             self.asked.failed.extend(attempt.failed.clone());
         }
         if change.cut.is_some() {
-            // It is the answer to what was called too long.
             let failed = &mut self.asked.failed;
-            failed.retain(|attempt| attempt.code != FailureCode::ContextExceeded);
+            failed.retain(|attempt| !attempt.code.calls_for_a_cut());
         }
         if change.message.is_some() {
             self.speaker = None;
@@ -117,8 +116,8 @@ impl RunState {
             self.speaker = self.bots.iter().find(|bot| bot.index == next).cloned();
             self.turn_started = change.at;
         }
-        self.transcript.extend(change.message);
         self.transcript.extend(change.cut);
+        self.transcript.extend(change.message);
         self.head = change.head;
     }
 }
@@ -131,7 +130,7 @@ pub(super) struct Spoken {
     /// The number of the attempt within its turn, from 1.
     pub(super) attempt: u32,
     pub(super) text: String,
-    /// What was written where a summary was asked for; it is no part of the turn's text.
+    /// What was written, where a summary was asked for: it is no part of the turn's text.
     pub(super) summary: Option<String>,
     /// How much was thought, in bytes. The thoughts themselves are kept nowhere.
     pub(super) reasoning_bytes: usize,
@@ -145,6 +144,21 @@ pub(super) struct Spoken {
 }
 
 impl Spoken {
+    /// Whether an answer that ended so is what was asked for: a turn may end in any way, and a summary must be one.
+    pub(super) fn is_whole(&self, reason: StopReason) -> bool {
+        let Some(summary) = &self.summary else {
+            return true;
+        };
+        let whole = match reason {
+            StopReason::EndTurn | StopReason::StopSequence | StopReason::Other => true,
+            StopReason::MaxTokens
+            | StopReason::Refusal
+            | StopReason::ContentFilter
+            | StopReason::ContextExceeded => false,
+        };
+        whole && !summary.trim().is_empty()
+    }
+
     /// Nothing heard yet.
     pub(super) fn nothing(target: Target, attempt: u32) -> Self {
         Self {

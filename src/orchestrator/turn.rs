@@ -41,6 +41,7 @@ impl Driver {
         let cache_key = format!("{}:{}", self.state.id, speaker.index);
         let mut place = None;
         loop {
+            let question = self.question(speaker).await?;
             // Nobody is asked while what is said could not be shown or written down.
             let term = self.own().await?;
             if self.signals.leave.is_cancelled() {
@@ -51,13 +52,14 @@ impl Driver {
                 Admitted::Later => continue,
                 Admitted::Closed => return Ok(()),
             };
-            let order = self.order(speaker, &target).await?;
             let request = Request {
                 model: &target.model,
-                prompt: &order.prompt,
-                params: &order.params,
+                prompt: &question.prompt,
+                params: &question.params,
                 cache_key: &cache_key,
-                show_reasoning: self.state.show_reasoning && self.reasons(&target),
+                show_reasoning: self.state.show_reasoning
+                    && question.summary_before.is_none()
+                    && self.reasons(&target),
             };
             let stage = Stage {
                 channel: &self.channel,
@@ -65,7 +67,7 @@ impl Driver {
                 term,
                 turn: self.state.head.turns,
                 bot_index: speaker.index,
-                summarises: order.summary_before.is_some(),
+                summarises: question.summary_before.is_some(),
                 show_reasoning: self.state.show_reasoning,
                 max_text_bytes: self.config.max_text_bytes,
                 pricing: self.pricing(&target, speaker),
@@ -75,7 +77,7 @@ impl Driver {
             let ended = attempt::run(&provider, held, request, number, &stage).await;
             self.signals.speaks.send_replace(false);
             match ended {
-                Ended::Completed(spoken, reason) => match order.summary_before {
+                Ended::Completed(spoken, reason) => match question.summary_before {
                     Some(turn) => self.commit(Step::Summarised(spoken, reason, turn)).await?,
                     None => return self.commit(Step::Completed(spoken, reason)).await,
                 },
@@ -122,8 +124,7 @@ impl Driver {
     ) -> Result<Admitted, StoreError> {
         let targets = &speaker.targets();
         let failed = &self.counted(speaker, &self.state.asked.failed);
-        let next = self.config.retry.next(targets, failed);
-        let target = next.unwrap_or(&targets[0]).clone();
+        let target = self.next_target(speaker);
         let Some(provider) = self.registry.get(&target.provider).cloned() else {
             let message = format!("the provider {:?} is not configured", target.provider);
             let failure = Failure::new(FailureCode::ProviderNotConfigured, message);

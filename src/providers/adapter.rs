@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::Request;
-use crate::conversation::{AttemptFailure, Prompt, PromptMessage, Role, StopReason, Usage};
+use crate::conversation::{AttemptFailure, Params, Prompt, PromptMessage, Role, StopReason, Usage};
 
 /// An API kind.
 pub(super) trait Adapter: Send + Sync {
@@ -22,6 +22,11 @@ pub(super) trait Adapter: Send + Sync {
     /// Words of those parameters that another API of the same kind knows and this one does not: the parameter, and the word.
     fn strange_words(&self, _model: &str) -> &'static [(&'static str, &'static str)] {
         &[]
+    }
+
+    /// The limit on an answer's tokens that is sent where the bot sets none; `None`: there is none.
+    fn default_max_tokens(&self, _model: &str, _params: &Params) -> Option<u32> {
+        None
     }
 
     /// Whether a refusal taught the adapter to ask in another way, so that the attempt is worth sending once more. A refused

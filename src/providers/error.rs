@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::secret::Secret;
-use crate::conversation::{AttemptFailure, FailureCode};
+use crate::conversation::{AttemptFailure, Charge, FailureCode};
 
 /// How much of an error's body is read, in bytes: more is no message.
 const MAX_BODY: usize = 64 * 1024;
@@ -162,6 +162,8 @@ impl ErrorObject {
         coded
             || text.contains("prompt is too long")
             || text.contains("maximum context length")
+            // Anthropic, where prompt and `max_tokens` together do not fit.
+            || text.contains("exceed context limit")
             || text.contains("exceeds the maximum number of tokens allowed")
             // llama.cpp before it had a word for it.
             || text.contains("exceeds the available context size")
@@ -192,10 +194,10 @@ pub(super) fn unreachable(error: &reqwest::Error) -> AttemptFailure {
     }
     if error.is_connect() {
         let reason = no_connection(error);
-        return AttemptFailure::new(
-            FailureCode::Timeout,
-            format!("the provider cannot be reached: {reason}"),
-        );
+        let message = format!("the provider cannot be reached: {reason}");
+        let mut failure = AttemptFailure::new(FailureCode::Timeout, message);
+        failure.charge = Charge::Nothing;
+        return failure;
     }
     if error.is_timeout() {
         let message = "the connection to the provider took too long";
@@ -271,6 +273,9 @@ pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> A
         .and_then(ErrorObject::find)
         .unwrap_or_default();
     let mut failure = object.failure(Some(status));
+    if status.is_client_error() {
+        failure.charge = Charge::Nothing;
+    }
     if status.is_redirection() {
         failure.failure.message = format!(
             "the provider's address answers with a redirect ({status}); set base_url to where it leads"

@@ -80,20 +80,25 @@ impl Frames {
     }
 }
 
-/// The body's bytes, which end in a fault after too long a silence or too many bytes without an event.
+/// The body's bytes, which end in a fault after too long a silence between them or too many bytes without an event. How long the
+/// first ones may take is for others to bound: a server may send its headers long before it has read the prompt.
 fn bounded(
     response: reqwest::Response,
     idle: Duration,
     max_event_bytes: usize,
     pending: Arc<AtomicUsize>,
 ) -> impl Stream<Item = Result<Bytes, BodyFault>> + Send {
-    futures_util::stream::try_unfold(response, move |mut response| {
+    let begun = false;
+    futures_util::stream::try_unfold((response, begun), move |(mut response, begun)| {
         let pending = Arc::clone(&pending);
         async move {
             tokio::task::consume_budget().await;
-            let chunk = tokio::time::timeout(idle, response.chunk())
-                .await
-                .map_err(|_| BodyFault::Silence(idle))?;
+            let chunk = if begun {
+                let chunk = tokio::time::timeout(idle, response.chunk()).await;
+                chunk.map_err(|_| BodyFault::Silence(idle))?
+            } else {
+                response.chunk().await
+            };
             let Some(bytes) = chunk.map_err(BodyFault::Broken)? else {
                 return Ok(None);
             };
@@ -101,7 +106,7 @@ fn bounded(
             if total > max_event_bytes {
                 return Err(BodyFault::TooLong(total));
             }
-            Ok(Some((bytes, response)))
+            Ok(Some((bytes, (response, true))))
         }
     })
 }

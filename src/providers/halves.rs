@@ -12,7 +12,7 @@ pub(super) struct Halves {
 
 impl Halves {
     /// The frame with its halves joined: a first one is taken from the end of a text and waits for its second at the beginning of
-    /// another. What finds no other half becomes U+FFFD.
+    /// another; one that never finds it is left out. Any other half without its other becomes U+FFFD.
     pub(super) fn joined<'a>(&mut self, data: &'a str) -> Cow<'a, str> {
         if !data.contains("\\ud") && !data.contains("\\uD") {
             return Cow::Borrowed(data);

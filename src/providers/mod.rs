@@ -157,7 +157,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the request to the first words, and from each to the next: an answer that only keeps its connection busy ends by it.
     pub first_delta: Duration,
-    /// For any byte, once the answer has begun.
+    /// For any further byte, once the first one of the answer has come.
     pub idle: Duration,
     /// For the usage that may follow the terminal frame.
     pub usage: Duration,

@@ -10,7 +10,7 @@ use super::{
     gemini, openai,
     reply::Limits,
 };
-use crate::conversation::{AttemptFailure, Offering, ProviderInfo};
+use crate::conversation::{AttemptFailure, Offering, Params, ProviderInfo};
 
 /// All kinds of APIs, one line each.
 pub const KINDS: [&Kind; 3] = [&openai::KIND, &anthropic::KIND, &gemini::KIND];
@@ -183,6 +183,13 @@ impl Provider {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// The most tokens that an answer may have, where a limit is sent.
+    #[must_use]
+    pub fn max_tokens(&self, model: &str, params: &Params) -> Option<u32> {
+        let default = || self.adapter.default_max_tokens(model, params);
+        params.max_tokens.or_else(default)
     }
 
     /// Whether that model may be asked now.

@@ -130,6 +130,11 @@ impl Reader<'_> {
         if file.key_header.iter().any(|header| !is_header(header)) {
             self.mistakes.add(place("key_header"), named);
         }
+        let of_http = |header: &String| OF_HTTP.iter().any(|own| header.eq_ignore_ascii_case(own));
+        let by_itself = "is set by what is sent, and not here";
+        if file.key_header.iter().any(of_http) {
+            self.mistakes.add(place("key_header"), by_itself);
+        }
         for (header, value) in &file.headers {
             let place = place(&format!("headers.{header}"));
             if !is_header(header) {
@@ -138,9 +143,8 @@ impl Reader<'_> {
                 let reason = "carries a key, which does not belong into a file: name the header in key_header, and set the \
                               environment variable that api_key_env names";
                 self.mistakes.add(place, reason);
-            } else if OF_HTTP.iter().any(|own| header.eq_ignore_ascii_case(own)) {
-                self.mistakes
-                    .add(place, "is set by what is sent, and not here");
+            } else if of_http(header) {
+                self.mistakes.add(place, by_itself);
             } else if !value.bytes().all(|b| (b' '..=b'~').contains(&b)) {
                 self.mistakes
                     .add(place, "must be one line of visible ASCII characters");

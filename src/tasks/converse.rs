@@ -19,6 +19,9 @@ use crate::{
 /// The task.
 pub struct Converse;
 
+/// What the caller may say.
+const KNOWN: [&str; 6] = ["topic", "turns", "a", "b", "reasoning", "context"];
+
 /// How many turns are spoken if the caller does not say.
 const TURNS: u32 = 6;
 
@@ -50,6 +53,12 @@ fn optional<'a>(vars: &'a task::Vars, name: &str) -> Option<&'a str> {
 
 /// The order that the task's variables describe.
 fn order(providers: &[ProviderInfo], vars: &task::Vars) -> Result<StartRun> {
+    if let Some(unknown) = vars.cli.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+        let known = KNOWN.join(", ");
+        return Err(Error::string(&format!(
+            "{unknown}: is unknown; there are: {known}"
+        )));
+    }
     let topic = optional(vars, "topic")
         .ok_or_else(|| Error::string("say what to talk about: topic:\"…\""))?;
     let turns = optional(vars, "turns").map_or(Ok(TURNS), str::parse);
@@ -67,8 +76,8 @@ fn order(providers: &[ProviderInfo], vars: &task::Vars) -> Result<StartRun> {
         topic: topic.to_owned(),
         bots: vec![a, b],
         max_turns: Some(max_turns),
-        show_reasoning,
-        context_policy,
+        show_reasoning: Some(show_reasoning),
+        context_policy: Some(context_policy),
     })
 }
 
@@ -241,6 +250,7 @@ impl<W: Write> Screen<W> {
             }
             "turn.interrupted" | "turn.failed" => self.turn_ended(event),
             "context.truncated" | "context.summarised" => {
+                self.count(event);
                 let kept = event["kept_from_turn"].as_u64().unwrap_or_default() + 1;
                 let line = match event["text"].as_str() {
                     Some(summary) => {
@@ -251,8 +261,9 @@ impl<W: Write> Screen<W> {
                 writeln!(self.out, "{}", self.paint(2, &line))
             }
             "error" => {
+                self.count(event);
                 let line = format!("[{}: {}]", text("code"), printable(text("message")));
-                write!(self.out, "{}", self.paint(2, &line))
+                writeln!(self.out, "{}", self.paint(2, &line))
             }
             "run.completed" | "run.stopped" | "run.failed" => {
                 let why = event["reason"]
@@ -289,8 +300,10 @@ impl<W: Write> Screen<W> {
     /// Ends the turn's text and says how far the conversation is and what it took.
     fn turn_ended(&mut self, event: &Value) -> std::io::Result<()> {
         let spoken = event["turn"].as_u64().unwrap_or_default() + 1;
-        self.tokens += event["usage"]["input_tokens"].as_u64().unwrap_or_default();
-        self.tokens += event["usage"]["output_tokens"].as_u64().unwrap_or_default();
+        if event["type"] != "turn.failed" {
+            // What a failed turn used stands in the errors before it.
+            self.count(event);
+        }
         let cost = dollars(event)
             .map(|dollars| format!(", {dollars}"))
             .unwrap_or_default();
@@ -299,6 +312,13 @@ impl<W: Write> Screen<W> {
             self.max_turns, self.tokens
         );
         writeln!(self.out, "{}\n{}\n", self.end(), self.paint(2, &progress))
+    }
+
+    /// Adds what an attempt used.
+    fn count(&mut self, event: &Value) {
+        for tokens in ["input_tokens", "output_tokens"] {
+            self.tokens += event["usage"][tokens].as_u64().unwrap_or_default();
+        }
     }
 
     fn colour(&self, event: &Value) -> u8 {

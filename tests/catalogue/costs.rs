@@ -337,12 +337,19 @@ async fn what_was_counted_before_a_failure_is_paid() {
         (Some(1), "0.0000312".into(), false)
     );
 
-    // A request that was refused has said nothing of what it used.
+    // A request that was refused before its answer began is not charged.
     app.simulator.enqueue(Script::status(400));
     let id = start(&app, &anthropic_first()).await;
     let events = app.events(&id).await;
+    assert_eq!(costs(&events, "run.failed"), ["0"]);
+    assert_eq!(events.last().unwrap().json()["cost_complete"], true);
+    assert_eq!(attempts(&app).await, [Some(31_200_000), Some(0)]);
+    // One that failed over there may be.
+    app.simulator.enqueue(Script::status(500));
+    let id = start(&app, &anthropic_first()).await;
+    let events = app.events(&id).await;
     assert_eq!(costs(&events, "run.failed"), ["null"]);
-    assert_eq!(attempts(&app).await, [Some(31_200_000), None]);
+    assert_eq!(events.last().unwrap().json()["cost_complete"], false);
     app.close().await;
 }
 

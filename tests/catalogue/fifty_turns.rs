@@ -66,7 +66,7 @@ fn the_rows_of_the_page_are_what_our_prices_say() {
     for (provider, model, least, counts_writes) in ROWS {
         let pricing = catalogue.pricing(provider, model, &Params::default(), at);
         let pricing = pricing.unwrap_or_else(|| panic!("no price of {model}"));
-        let cost = |usage: Usage| pricing.cost(usage).map_or(0, Cost::picos);
+        let cost = |usage: Usage| pricing.cost(usage).map(Cost::picos).unwrap();
         let with: u64 = (0..TURNS)
             .map(|turn| cost(usage(turn, least, counts_writes)))
             .sum();
@@ -79,7 +79,6 @@ fn the_rows_of_the_page_are_what_our_prices_say() {
                 })
             })
             .sum();
-        assert!(with > 0 && without > 0, "{model}");
         let share = with as f64 / without as f64 * 100.0;
         let row = format!(
             "| `{model}` | {least} | {} | {} | {share:.0} % |\n",

@@ -6,23 +6,25 @@ use serde_json::{Value, json};
 use super::{endings::ending, file, node::Node, start_order};
 use crate::support::{talk, within};
 
-/// Starts a talk whose third turn is too long for its model, and whose later requests of that model are never answered.
+/// Starts a talk whose fifth turn is too long for its model, and whose later requests of that model are never answered.
 async fn too_long(policy: &str) -> (tempfile::TempDir, Simulator, Node, String) {
     let folder = tempfile::tempdir().unwrap();
-    let talkative = Script::text("Tea is good.");
+    let talkative = Script::text(&vec!["tea"; 300].join(" "));
     let simulator = Simulator::start(([127, 0, 0, 1], 0).into(), talkative);
     let simulator = simulator.await.unwrap();
     let queue = |script: Script| simulator.enqueue_for("model-a", script);
-    queue(Script::text("Tea is good."));
+    for _ in 0..2 {
+        queue(Script::text(&vec!["tea"; 300].join(" ")));
+    }
     queue(Script::text("unheard").window(1));
     queue(Script::silent());
     let base = format!("http://{}", simulator.address());
     let mut node = Node::new(folder.path(), &file(&folder), &base, "{}");
     node.start().await;
-    let mut order = talk(5);
+    let mut order = talk(7);
     order["context_policy"] = json!(policy);
     let id = start_order(std::slice::from_ref(&node.base), &order).await;
-    held(&simulator, 4).await;
+    held(&simulator, 6).await;
     (folder, simulator, node, id)
 }
 
@@ -54,14 +56,14 @@ async fn a_summary_that_was_lost_is_asked_for_again_and_one_that_was_written_is_
     simulator.enqueue_for("model-a", Script::silent());
     node.kill();
     node.start().await;
-    held(&simulator, 6).await;
+    held(&simulator, 8).await;
     node.kill();
     node.start().await;
     let (mut names, last) = ending(&node, &id).await;
     names.retain(|name| name != "turn.delta");
     let turn = ["turn.started", "turn.completed"];
     let mut expected = vec!["run.started"];
-    expected.extend(turn.repeat(2));
+    expected.extend(turn.repeat(4));
     expected.extend([
         "turn.started",
         "error",
@@ -78,8 +80,8 @@ async fn a_summary_that_was_lost_is_asked_for_again_and_one_that_was_written_is_
         .iter()
         .filter(|said| said.contains("write a summary"));
     assert_eq!(summaries.count(), 2, "{prompts:?}");
-    assert_eq!(prompts[4], prompts[5], "the same is asked again");
-    assert!(prompts[5].contains("They like tea."));
+    assert_eq!(prompts[5], prompts[6], "the same is asked again");
+    assert!(prompts[6].contains("They like tea."));
     simulator.stop().await;
 }
 
@@ -93,7 +95,7 @@ async fn what_was_left_out_stays_left_out() {
     assert_eq!(cuts.count(), 1, "{names:?}");
     assert_eq!(last["type"], "run.completed");
     let prompts = beginnings(&simulator);
-    assert_eq!(prompts[2], prompts[3], "the same is asked again");
-    assert!(prompts[4].starts_with(&prompts[3]), "and only grows");
+    assert_eq!(prompts[3], prompts[4], "the same is asked again");
+    assert!(prompts[5].starts_with(&prompts[4]), "and only grows");
     simulator.stop().await;
 }

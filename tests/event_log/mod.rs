@@ -5,8 +5,7 @@ use std::time::Duration;
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
     conversation::{
-        BotSpec, ContextPolicy, Delta, DeltaKind, EventId, Params, RunError, RunId, StartRun,
-        Timestamp,
+        BotSpec, Delta, DeltaKind, EventId, Params, RunError, RunId, StartRun, Timestamp,
     },
     event_log::{EventLog, Opened, Reader},
     models::{LoggedEvent, Store, connect},
@@ -39,8 +38,8 @@ impl Log {
             topic: "Tea".into(),
             bots: vec![bot(), bot()],
             max_turns: None,
-            show_reasoning: false,
-            context_policy: ContextPolicy::Fail,
+            show_reasoning: None,
+            context_policy: None,
         };
         let run = RunId::from_uuid(uuid::Uuid::now_v7());
         store

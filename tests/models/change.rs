@@ -2,9 +2,9 @@
 
 use parley::{
     conversation::{
-        BotUpdated, EndReason, Failure, FailureCode, Message, MessageKind, MessageStatus,
-        RestartReason, RunCompleted, RunEvent, RunFailed, RunStatus, RunStopped, StopReason,
-        Timestamp, Totals, TurnCompleted, TurnFailed, TurnRestarted, TurnStarted, Usage,
+        BotUpdated, EndReason, Failure, FailureCode, Message, MessageKind, RestartReason,
+        RunCompleted, RunEvent, RunFailed, RunStatus, RunStopped, StopReason, Timestamp, Totals,
+        TurnCompleted, TurnFailed, TurnRestarted, TurnStarted, Usage,
     },
     models::{Applied, Change, Command, CommandKind, Head},
 };
@@ -95,21 +95,12 @@ impl Draft {
             completed(turn)
         });
         self.0.message = Some(Message {
-            pos,
-            kind: MessageKind::Bot,
             turn: Some(turn),
             bot_index: Some(turn % 2),
             bot_version: Some(1),
             author: "Bot".to_owned(),
             text: "Tea.".to_owned(),
-            status: MessageStatus::Completed,
-            stop_reason: None,
-            usage: Usage::default(),
-            cost: None,
-            provider: None,
-            model: None,
-            at: AT,
-            cut: None,
+            ..Message::blank(MessageKind::Bot, pos, AT)
         });
         self.0.head.turns += 1;
         self.0.head.open_seq = None;

@@ -149,6 +149,7 @@ async fn every_recorded_body_is_understood_whole_and_in_pieces() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_recorded_refusal_has_its_code() {
     let expected = [
+        ("anthropic_400_limit", FailureCode::ContextExceeded),
         ("anthropic_400_prefill", FailureCode::InvalidRequest),
         ("anthropic_400_temperature", FailureCode::InvalidRequest),
         ("anthropic_429", FailureCode::RateLimited),

@@ -25,6 +25,8 @@ async fn orders_that_break_a_rule_are_422_and_name_it() {
     for (order, pointer) in [
         (with("/surprise", json!(1)), "/surprise"),
         (with("/show_reasoning", json!("yes")), "/show_reasoning"),
+        (with("/context_policy", json!("drop")), "/context_policy"),
+        (with("/context_policy", json!(3)), "/context_policy"),
         (with("/turn_policy", json!("vote")), "/turn_policy"),
         (with("/bots/0/surprise", json!(1)), "/bots/0/surprise"),
         (

@@ -11,6 +11,20 @@ fn long(word: &str) -> String {
     vec![word; 20].join(" ")
 }
 
+/// Three hundred words: four such turns are worth a summary.
+fn longer(word: &str) -> String {
+    vec![word; 300].join(" ")
+}
+
+/// Two turns of the first bot that are long, and a third one that is called too long.
+fn grow(app: &TestApp) {
+    for text in [longer("tea0"), longer("tea2")] {
+        app.simulator.enqueue_for("model-a", Script::text(&text));
+    }
+    app.simulator
+        .enqueue_for("model-a", Script::text("unheard").window(1));
+}
+
 fn order(turns: u32, policy: &str) -> Value {
     let mut order = talk(turns);
     order["context_policy"] = json!(policy);
@@ -121,20 +135,12 @@ async fn truncating_keeps_the_topic_and_goes_on() {
 /// A summary is asked for in the bot's own prompt, shown whole and at once, counted, and stands where what it sums up stood.
 #[tokio::test]
 async fn a_summary_stands_in_the_place_of_what_it_sums_up() {
-    let app = TestApp::spawn(Script::text(&long("tea"))).await;
-    for (turn, model) in ["model-a", "model-b", "model-a", "model-b"]
-        .iter()
-        .enumerate()
-    {
-        app.simulator
-            .enqueue_for(model, Script::text(&long(&format!("tea{turn}"))));
-    }
-    app.simulator
-        .enqueue_for("model-a", Script::text("unheard").window(1));
+    let app = TestApp::spawn(Script::text(&longer("tea"))).await;
+    grow(&app);
     let summary = Script::text("They like tea.").usage(90, 4);
     app.simulator.enqueue_for("model-a", summary);
     let mut order = order(6, "summarise");
-    order["bots"][0]["params"] = json!({"stop": ["tea"]});
+    order["bots"][0]["params"] = json!({"stop": ["tea"], "max_tokens": 60});
     let id = app.start(&order).await;
     let events = app.events(&id).await;
     let turn = ["turn.started", "turn.completed"];
@@ -160,7 +166,7 @@ async fn a_summary_stands_in_the_place_of_what_it_sums_up() {
       "bot_index": 0,
       "cost_usd": null,
       "duration_ms": "…",
-      "kept_from_turn": 2,
+      "kept_from_turn": 1,
       "model": "model-a",
       "provider": "openai",
       "stop_reason": "end_turn",
@@ -182,7 +188,16 @@ async fn a_summary_stands_in_the_place_of_what_it_sums_up() {
     let export = app.export(&id).await;
     assert_eq!(Fold::of(&events).turns, Fold::turns_of(&export));
     let messages = export["messages"].as_array().unwrap();
-    let summary = messages.iter().find(|m| m["kind"] == "summary").unwrap();
+    let at = messages
+        .iter()
+        .position(|m| m["kind"] == "summary")
+        .unwrap();
+    let summary = &messages[at];
+    assert_eq!(
+        messages[at + 1]["turn"],
+        4,
+        "it comes before the turn it was made for"
+    );
     assert_eq!(
         (&summary["text"], &summary["author"], &summary["turn"]),
         (&json!("They like tea."), &json!("Ada"), &Value::Null)
@@ -204,19 +219,23 @@ fn check_prompts(app: &TestApp) {
         panic!("{prompts:?}")
     };
     assert_eq!(asked[..2], refused[..2]);
-    assert!(asked[2].starts_with(&refused[2]), "{asked:?}");
-    assert!(asked[2].contains("write a summary"));
+    assert!(asked[2].contains("write a summary"), "{asked:?}");
     assert_eq!(asked.len(), 3);
     assert_eq!(
         spoken[0],
-        "Tea or coffee?\n\nWhat was said until then, in short:\n\nThey like tea."
+        format!(
+            "Tea or coffee?\n\nWhat was said until then, in short:\n\nThey like tea.\n\n{}",
+            longer("tea")
+        )
     );
-    assert_eq!(spoken[1..], [long("tea2"), long("tea3")]);
-    let stops: Vec<Value> = app.simulator.requests()[4..7]
+    assert_eq!(spoken[1..], [longer("tea2"), longer("tea")]);
+    // What bounds a turn does not bound the summary.
+    let bounds: Vec<(Value, Value)> = app.simulator.requests()[4..7]
         .iter()
-        .map(|seen| seen.body["stop"].clone())
+        .map(|seen| (seen.body["stop"].clone(), seen.body["max_tokens"].clone()))
         .collect();
-    assert_eq!(stops, [json!(["tea"]), Value::Null, json!(["tea"])]);
+    let own = (json!(["tea"]), json!(60));
+    assert_eq!(bounds, [own.clone(), (Value::Null, Value::Null), own]);
 }
 
 /// A known window is respected before anything is refused.
@@ -238,82 +257,111 @@ async fn a_known_window_cuts_before_the_provider_refuses() {
     app.close().await;
 }
 
+/// A model that writes none costs one request, and the run goes on with the newest messages.
 #[tokio::test]
-async fn a_summary_that_is_none_is_asked_for_again_and_then_the_run_fails() {
-    let app = TestApp::with(
-        Script::text(&long("tea")),
-        json!({"retry": {"max_attempts": 2}}),
+async fn where_no_summary_is_written_the_oldest_messages_are_left_out() {
+    let models = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        models.path(),
+        "openai: {models: {model-a: {prices: [{from: 2026-01-01, input: 1, cached_input: 1, output: 1}]}}}\n",
     )
-    .await;
-    let refused = || Script::text("unheard").window(1);
-    let openings = |app: &TestApp| {
-        for _ in 0..2 {
-            app.simulator
-                .enqueue_for("model-a", Script::text(&long("tea")));
-        }
-        app.simulator.enqueue_for("model-a", refused());
-    };
-    openings(&app);
-    for none in [Script::text("  "), Script::refusal("No.")] {
+    .unwrap();
+    let settings = json!({"models_file": models.path(), "retry": {"max_attempts": 1}});
+    for none in [
+        Script::text("  "),
+        Script::refusal("No."),
+        Script::text("They like").stop_reason("length"),
+        Script::endless("and so on "),
+    ] {
+        let app = TestApp::with(Script::text(&longer("tea")), settings.clone()).await;
+        grow(&app);
         app.simulator.enqueue_for("model-a", none);
+        let id = app.start(&order(5, "summarise")).await;
+        let events = app.events(&id).await;
+        let codes: Vec<Value> = of(&events, "error")
+            .iter()
+            .map(|event| event.json()["code"].clone())
+            .collect();
+        assert_eq!(codes, ["context_exceeded", "no_summary"]);
+        assert_eq!(events.last().unwrap().name, "run.completed");
+        assert_eq!(of(&events, "context.truncated").len(), 1);
+        let completed = of(&events, "turn.completed");
+        assert_eq!(completed[4].json()["text"], longer("tea"));
+        // All is known of what was refused, and of what was counted to its end.
+        let total = &app.export(&id).await["bots"][0]["total"];
+        let endless = of(&events, "error")[1].json()["cost_usd"].is_null();
+        assert_eq!(
+            (&total["attempts"], &total["cost_complete"]),
+            (&json!(5), &json!(!endless))
+        );
+        app.close().await;
     }
-    let id = app.start(&order(6, "summarise")).await;
-    let events = app.events(&id).await;
-    let codes: Vec<Value> = of(&events, "error")
-        .iter()
-        .map(|event| event.json()["code"].clone())
-        .collect();
-    assert_eq!(codes, ["context_exceeded", "no_summary", "no_summary"]);
-    assert_eq!(events.last().unwrap().json()["error"]["code"], "no_summary");
-    let failed = of(&events, "turn.failed")[0].json();
-    assert_eq!(failed["text"], "", "a summary is no text of a turn");
-
-    // Once is no harm; nor is it that the prompt of the summary is too long, too.
-    openings(&app);
-    for script in [Script::text(" "), refused(), Script::text("Tea.")] {
-        app.simulator.enqueue_for("model-a", script);
-    }
-    let id = app.start(&order(6, "summarise")).await;
-    let events = app.events(&id).await;
-    assert_eq!(events.last().unwrap().name, "run.completed");
-    let summarised = of(&events, "context.summarised")[0].json();
-    assert_eq!(
-        (&summarised["attempt"], &summarised["kept_from_turn"]),
-        (&json!(4), &json!(1))
-    );
-    app.close().await;
 }
 
 /// What a stop cuts off is no text of the turn, and no summary either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_in_a_summary_leaves_nothing_of_it() {
     let gate = Gate::closed();
-    let app = TestApp::spawn(Script::text(&long("tea"))).await;
-    for _ in 0..2 {
-        app.simulator
-            .enqueue_for("model-a", Script::text(&long("tea")));
-    }
-    app.simulator
-        .enqueue_for("model-a", Script::text("unheard").window(1));
-    let summary = Script::deltas(["They ", "like ", "tea."]).gate(&gate);
-    app.simulator.enqueue_for("model-a", summary);
+    let app = TestApp::spawn(Script::text(&longer("tea"))).await;
+    grow(&app);
+    let summary = Script::deltas(["They ", "like ", "tea."]).usage(90, 4);
+    app.simulator.enqueue_for("model-a", summary.gate(&gate));
     let id = app.start(&order(6, "summarise")).await;
     let mut stream = app.stream(&id, "").await;
     let mut events = stream.until(|event| event.name == "error").await;
     within(
         "the summary",
-        app.simulator.wait_for(|activity| activity.open == 1),
+        app.simulator
+            .wait_for(|activity| activity.seen == 6 && activity.open == 1),
     )
     .await;
+    let asked = app.simulator.requests().pop().unwrap().body.to_string();
+    assert!(asked.contains("write a summary"), "{asked}");
     gate.let_through(2);
     assert_eq!(app.stop(&id).await.status, 200);
     assert_eq!(app.simulator.open(), 0);
     events.extend(stream.rest().await);
     let interrupted = of(&events, "turn.interrupted")[0].json();
     assert_eq!(interrupted["text"], "");
+    assert_eq!(interrupted["usage"]["input_tokens"], Value::Null);
     let deltas = of(&events, "turn.delta");
     assert!(!deltas.iter().any(|event| event.data.contains("They")));
     assert!(!app.export(&id).await.to_string().contains("They"));
+    app.close().await;
+}
+
+/// A change while a summary is written counts from the bot's next turn on, as any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_while_a_summary_is_written_waits_for_the_next_turn() {
+    let gate = Gate::closed();
+    let app = TestApp::spawn(Script::text(&longer("tea"))).await;
+    grow(&app);
+    let summary = Script::text("They like tea.").gate(&gate);
+    app.simulator.enqueue_for("model-a", summary);
+    let id = app.start(&order(7, "summarise")).await;
+    within(
+        "the summary",
+        app.simulator
+            .wait_for(|activity| activity.seen == 6 && activity.open == 1),
+    )
+    .await;
+    let change = json!({"system_prompt": "Be wild."});
+    let answer = app.patch(&format!("/api/run/{id}/bot/0"), &change).await;
+    assert_eq!(answer.json()["effective_from_turn"], 6);
+    gate.open();
+    let events = app.events(&id).await;
+    assert_eq!(events.last().unwrap().name, "run.completed");
+    let wild: Vec<bool> = app
+        .simulator
+        .requests()
+        .iter()
+        .map(|seen| seen.body.to_string().contains("wild"))
+        .collect();
+    // Four turns, the refusal, the summary, the turn itself, the other's, and then the changed one.
+    assert_eq!(
+        wild,
+        [false, false, false, false, false, false, false, false, true]
+    );
     app.close().await;
 }
 
@@ -321,13 +369,8 @@ async fn a_stop_in_a_summary_leaves_nothing_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_stays_when_its_bot_is_changed() {
     let gate = Gate::closed();
-    let app = TestApp::spawn(Script::text(&long("tea"))).await;
-    for _ in 0..2 {
-        app.simulator
-            .enqueue_for("model-a", Script::text(&long("tea")));
-    }
-    app.simulator
-        .enqueue_for("model-a", Script::text("unheard").window(1));
+    let app = TestApp::spawn(Script::text(&longer("tea"))).await;
+    grow(&app);
     let held = Script::text("Hm.").gate(&gate);
     app.simulator.enqueue_for("model-a", held);
     let id = app.start(&order(7, "truncate_oldest")).await;

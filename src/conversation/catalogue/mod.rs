@@ -137,7 +137,10 @@ impl Catalogue {
             }
         }
         only(&mut facts.params, offering);
-        if let Some(most) = facts.max_output
+        // An answer that may fill the window leaves no room for a question.
+        let below = facts.context_window.map(|window| window.saturating_sub(1));
+        let most = facts.max_output.into_iter().chain(below).min();
+        if let Some(most) = most
             && let Some(rule) = facts.params.get_mut(&ParamName::MaxTokens)
         {
             rule.at_most(most);

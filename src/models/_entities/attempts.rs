@@ -25,6 +25,7 @@ pub struct Model {
     pub duration_ms: i64,
     pub first_delta_ms: Option<i64>,
     pub at: i64,
+    pub settled: bool,
 }
 
 /// No relations are declared: rows are read by key.

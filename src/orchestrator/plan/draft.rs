@@ -3,9 +3,9 @@
 use super::Draft;
 use crate::{
     conversation::{
-        AttemptError, AttemptFailure, Bot, ContextSummarised, ContextTruncated, Cut, FailedAttempt,
-        Failure, Message, MessageKind, MessageStatus, RestartReason, RunEvent, StopReason, Target,
-        TurnCompleted, TurnFailed, TurnInterrupted, TurnRestarted, Usage,
+        AttemptError, AttemptFailure, Bot, Charge, ContextSummarised, ContextTruncated, Cut,
+        FailedAttempt, Failure, Message, MessageKind, MessageStatus, RestartReason, RunEvent,
+        StopReason, Target, TurnCompleted, TurnFailed, TurnInterrupted, TurnRestarted,
     },
     models::AttemptRecord,
     orchestrator::state::Spoken,
@@ -14,8 +14,10 @@ use crate::{
 impl Draft<'_> {
     pub(super) fn interrupted(&mut self, bot: &Bot, turn: u32, spoken: Option<&Spoken>) {
         if let Some(spoken) = spoken {
-            self.record(bot, spoken, "interrupted", None);
+            self.record(bot, spoken, "interrupted", Charge::Open);
         }
+        // What was written of a summary is no part of the turn.
+        let spoken = spoken.filter(|spoken| spoken.summary.is_none());
         self.message(bot, spoken, MessageStatus::Interrupted, None);
         self.push(RunEvent::TurnInterrupted(TurnInterrupted {
             turn,
@@ -33,7 +35,7 @@ impl Draft<'_> {
         spoken: &Spoken,
         stop_reason: StopReason,
     ) {
-        self.record(bot, spoken, AttemptRecord::COMPLETED, None);
+        self.record(bot, spoken, AttemptRecord::COMPLETED, Charge::Counted);
         let completed = MessageStatus::Completed;
         self.message(bot, Some(spoken), completed, Some(stop_reason));
         self.push(RunEvent::TurnCompleted(TurnCompleted {
@@ -59,6 +61,7 @@ impl Draft<'_> {
         spoken: Option<&Spoken>,
         failure: &Failure,
     ) {
+        let spoken = spoken.filter(|spoken| spoken.summary.is_none());
         self.message(bot, spoken, MessageStatus::Failed, None);
         self.push(RunEvent::TurnFailed(TurnFailed {
             turn,
@@ -109,32 +112,42 @@ impl Draft<'_> {
         }));
     }
 
-    /// The attempt's row, and its share of the sums. A provider that did not come to its end may have counted more than it said.
+    /// The attempt's row, and its share of the sums.
     pub(super) fn record(
         &mut self,
         bot: &Bot,
         spoken: &Spoken,
         outcome: &'static str,
-        failure: Option<&AttemptFailure>,
+        charge: Charge,
     ) {
-        let ended = AttemptRecord::has_ended(outcome);
+        let settled = charge != Charge::Open;
         let head = &mut self.change.head;
-        head.spend(bot.index, spoken.usage, spoken.cost, ended);
+        head.spend(bot.index, spoken.usage, spoken.cost, settled);
         self.change.attempt = Some(AttemptRecord {
             turn: self.change.head.turns,
             attempt: spoken.attempt,
             target: spoken.target.clone(),
             outcome,
-            failed: failure.map(|failure| FailedAttempt {
-                target: spoken.target.clone(),
-                code: failure.failure.code,
-                retryable: failure.retryable,
-            }),
+            failed: None,
             usage: spoken.usage,
             cost: spoken.cost,
+            settled,
             duration_ms: spoken.duration_ms,
             first_delta_ms: spoken.first_delta_ms,
         });
+    }
+
+    /// The same of an attempt that its provider failed.
+    pub(super) fn record_failure(&mut self, bot: &Bot, spoken: &Spoken, failure: &AttemptFailure) {
+        let code = failure.failure.code;
+        self.record(bot, spoken, code.as_str(), failure.charge);
+        if let Some(attempt) = &mut self.change.attempt {
+            attempt.failed = Some(FailedAttempt {
+                target: spoken.target.clone(),
+                code,
+                retryable: failure.retryable,
+            });
+        }
     }
 
     /// The turn's entry in the transcript; the turn is over with it.
@@ -147,37 +160,31 @@ impl Draft<'_> {
     ) {
         let own = bot.targets().swap_remove(0);
         let target = spoken.map_or(own, |spoken| spoken.target.clone());
+        let head = &self.change.head;
+        let pos = head.open_seq.unwrap_or(head.last_seq);
+        let (provider, model) = (Some(target.provider), Some(target.model));
         self.change.message = Some(Message {
-            pos: self
-                .change
-                .head
-                .open_seq
-                .unwrap_or(self.change.head.last_seq),
-            kind: MessageKind::Bot,
-            turn: Some(self.change.head.turns),
-            bot_index: Some(bot.index),
-            bot_version: Some(bot.version),
-            author: bot.name.clone(),
             text: spoken.map(|spoken| spoken.text.clone()).unwrap_or_default(),
             status,
             stop_reason,
             usage: spoken.map(|spoken| spoken.usage).unwrap_or_default(),
             cost: spoken.and_then(|spoken| spoken.cost),
-            provider: Some(target.provider),
-            model: Some(target.model),
-            at: self.at,
-            cut: None,
+            provider,
+            model,
+            ..self.entry(MessageKind::Bot, bot, pos)
         });
         self.change.head.turns += 1;
         self.change.head.open_seq = None;
     }
 
     /// From now on the bot is not shown what was said before that turn.
-    pub(super) fn truncated(&mut self, bot: &Bot, turn: u32, kept_from_turn: u32) {
+    pub(super) fn left_out(&mut self, bot: &Bot, turn: u32, kept_from_turn: u32, target: &Target) {
         self.push(RunEvent::ContextTruncated(ContextTruncated {
             turn,
             bot_index: bot.index,
             kept_from_turn,
+            provider: target.provider.clone(),
+            model: target.model.clone(),
         }));
         let cut = Cut {
             kept_from_turn,
@@ -197,7 +204,7 @@ impl Draft<'_> {
     ) {
         let Target { provider, model } = spoken.target.clone();
         let text = spoken.summary.clone().unwrap_or_default();
-        self.record(bot, spoken, AttemptRecord::SUMMARISED, None);
+        self.record(bot, spoken, AttemptRecord::SUMMARISED, Charge::Counted);
         self.push(RunEvent::ContextSummarised(ContextSummarised {
             turn,
             bot_index: bot.index,
@@ -229,21 +236,19 @@ impl Draft<'_> {
     /// The transcript's entry of a cut; it is opened by the event that was written last.
     fn cut(&self, kind: MessageKind, bot: &Bot, cut: Cut) -> Message {
         Message {
-            pos: self.change.head.last_seq,
-            kind,
+            cut: Some(cut),
+            ..self.entry(kind, bot, self.change.head.last_seq)
+        }
+    }
+
+    /// An entry of the open turn in the transcript.
+    fn entry(&self, kind: MessageKind, bot: &Bot, pos: u64) -> Message {
+        Message {
             turn: Some(self.change.head.turns),
             bot_index: Some(bot.index),
             bot_version: Some(bot.version),
             author: bot.name.clone(),
-            text: String::new(),
-            status: MessageStatus::Completed,
-            stop_reason: None,
-            usage: Usage::default(),
-            cost: None,
-            provider: None,
-            model: None,
-            at: self.at,
-            cut: Some(cut),
+            ..Message::blank(kind, pos, self.at)
         }
     }
 }

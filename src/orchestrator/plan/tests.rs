@@ -19,7 +19,7 @@ fn bot(index: u32) -> Bot {
     }
 }
 
-fn queued(max_turns: u32) -> RunState {
+pub(super) fn queued(max_turns: u32) -> RunState {
     RunState {
         id: RunId::from_uuid(uuid::Uuid::nil()),
         max_turns,
@@ -48,7 +48,7 @@ fn queued(max_turns: u32) -> RunState {
 }
 
 /// Takes the step as the driver does: plans it, and goes on from it.
-fn take(state: &mut RunState, step: &Step, commands: &[Command]) -> Change {
+pub(super) fn take(state: &mut RunState, step: &Step, commands: &[Command]) -> Change {
     let change = plan(state, step, commands, false, Timestamp::from_millis(1_000));
     let before = state.head.last_seq;
     assert_eq!(
@@ -60,11 +60,11 @@ fn take(state: &mut RunState, step: &Step, commands: &[Command]) -> Change {
     change
 }
 
-fn names(change: &Change) -> Vec<&'static str> {
+pub(super) fn names(change: &Change) -> Vec<&'static str> {
     change.events.iter().map(RunEvent::name).collect()
 }
 
-fn said(attempt: u32, text: &str) -> Spoken {
+pub(super) fn said(attempt: u32, text: &str) -> Spoken {
     let usage = Usage {
         output_tokens: Some(5),
         ..Usage::default()
@@ -80,7 +80,7 @@ fn said(attempt: u32, text: &str) -> Spoken {
     }
 }
 
-fn target(model: &str) -> Target {
+pub(super) fn target(model: &str) -> Target {
     Target {
         provider: "p".into(),
         model: model.into(),

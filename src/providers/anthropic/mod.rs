@@ -86,6 +86,20 @@ impl Adapter for Anthropic {
             "service_tier",
         ]
     }
+
+    fn default_max_tokens(&self, model: &str, params: &Params) -> Option<u32> {
+        Some(default_max_tokens(model, params))
+    }
+}
+
+fn default_max_tokens(model: &str, params: &Params) -> u32 {
+    let answer = if model.contains("claude") || params.reasoning_effort.is_some() {
+        MAX_TOKENS_WITH_THINKING
+    } else {
+        MAX_TOKENS
+    };
+    // What is left for the answer stays the same.
+    answer.saturating_add(params.thinking_budget_tokens.unwrap_or(0))
 }
 
 fn body(request: &Request<'_>) -> Value {
@@ -101,16 +115,9 @@ fn body(request: &Request<'_>) -> Value {
         service_tier,
         ..
     } = request.params;
-    let room = if request.model.contains("claude") || reasoning_effort.is_some() {
-        MAX_TOKENS_WITH_THINKING
-    } else {
-        MAX_TOKENS
-    };
-    // What is left for the answer stays the same.
-    let room = room.saturating_add(budget.unwrap_or(0));
     let mut body = json!({
         "model": request.model,
-        "max_tokens": max_tokens.unwrap_or(room),
+        "max_tokens": max_tokens.unwrap_or_else(|| default_max_tokens(request.model, request.params)),
         "messages": messages(request.prompt),
         "stream": true,
     });

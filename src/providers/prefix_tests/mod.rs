@@ -14,7 +14,7 @@ use super::{
     Api, Dialect, Kind, ProviderConfig, Request,
     adapter::{Adapter, Outgoing},
 };
-use crate::conversation::{Bot, Message, lay_out};
+use crate::conversation::{Bot, Message, lay_out, lay_out_for_summary};
 
 /// The ways to ask: a kind, which of its APIs, and whether at the vendor's own address.
 pub(super) const WAYS: [(&str, Api, bool, &Layout); 7] = [
@@ -42,9 +42,12 @@ struct Changed {
 /// A bot, and what is known of its requests.
 struct Asked {
     bot: Bot,
+    topic: String,
     way: usize,
     changed: Changed,
     last: Option<Sent>,
+    /// Whether its context was cut since its last request.
+    was_cut: bool,
     /// Whether its last turn came to something that it is shown.
     was_heard: bool,
     /// The blocks that were the last of a request, and so are cached; as long as what is before them is.
@@ -75,12 +78,14 @@ pub(super) fn adapter(way: usize) -> Arc<dyn Adapter> {
 }
 
 impl Asked {
-    fn new(index: usize, any: usize) -> Self {
+    fn new(index: usize, any: usize, topic: &str) -> Self {
         Self {
+            topic: topic.to_owned(),
             bot: bot(index),
             way: any % WAYS.len(),
             changed: Changed::default(),
             last: None,
+            was_cut: false,
             was_heard: false,
             cached: Vec::new(),
         }
@@ -96,6 +101,39 @@ impl Asked {
             show_reasoning: false,
         };
         adapter(self.way).outgoing(&request)
+    }
+
+    /// How many bytes the topic takes at the beginning of a conversation.
+    fn topic(&self, layout: &Layout) -> usize {
+        let topic = serde_json::to_string(self.topic.trim_end()).unwrap();
+        1 + layout.text.len() - 1 + topic.len() - 1
+    }
+
+    /// What the bot is asked for a summary of begins as what it is shown.
+    fn check_summary(
+        &self,
+        names: &[String],
+        transcript: &[Message],
+        before_turn: u32,
+    ) -> Result<(), TestCaseError> {
+        let asked = lay_out_for_summary(&self.bot, names, transcript, before_turn, 100);
+        let shown = lay_out(&self.bot, names, transcript);
+        let (asking, whole) = asked.messages.split_last().unwrap();
+        prop_assert_eq!(&asked.system, &shown.system);
+        prop_assert_eq!(whole, &shown.messages[..whole.len()]);
+        // What is put where the user has said nothing is no part of what was said.
+        let said = asking
+            .text
+            .split("(The conversation has become too long")
+            .next();
+        let mut last = said.unwrap().trim_end();
+        for filler in ["(continue)", "(conversation starts)"] {
+            last = last.strip_suffix(filler).unwrap_or(last).trim_end();
+        }
+        let at = shown.messages.get(whole.len());
+        let at = at.map_or("", |message| message.text.as_str());
+        prop_assert!(at.starts_with(last), "{at:?} and {last:?}");
+        Ok(())
     }
 
     /// Compares the request with the last one.
@@ -120,6 +158,22 @@ impl Asked {
                 last.system,
                 sent.system
             );
+        }
+        if std::mem::take(&mut self.was_cut) {
+            // What stays in any case begins the conversation as before.
+            if let Some(last) = self.last.take() {
+                let same = sent.conversation.bytes().zip(last.conversation.bytes());
+                let same = same.take_while(|(now, then)| now == then).count();
+                prop_assert!(
+                    same >= self.topic(layout),
+                    "{} then {}",
+                    last.conversation,
+                    sent.conversation
+                );
+            }
+            self.cached.clear();
+        }
+        if let Some(last) = &self.last {
             prop_assert!(
                 sent.conversation.starts_with(&last.conversation),
                 "{} then {}",
@@ -165,7 +219,7 @@ fn hold(talk: &Talk) -> Result<(), TestCaseError> {
         .bots
         .iter()
         .enumerate()
-        .map(|(at, any)| Asked::new(at, *any))
+        .map(|(at, any)| Asked::new(at, *any, &talk.topic))
         .collect();
     let mut transcript = vec![topic(&talk.topic)];
     let mut turn = 0_u32;
@@ -176,9 +230,10 @@ fn hold(talk: &Talk) -> Result<(), TestCaseError> {
                 let at = bot % bots.len();
                 let from = turn.saturating_sub(*kept);
                 transcript.push(cut(&bots[at].bot, turn, from, summary));
+                let names: Vec<String> = bots.iter().map(|asked| asked.bot.name.clone()).collect();
+                bots[at].check_summary(&names, &transcript[..transcript.len() - 1], from)?;
                 // The conversation begins anew; from there on it only grows again.
-                bots[at].last = None;
-                bots[at].cached.clear();
+                bots[at].was_cut = true;
             }
             Happening::Turn {
                 instead,
@@ -192,7 +247,7 @@ fn hold(talk: &Talk) -> Result<(), TestCaseError> {
                 let asked = &mut bots[talk.speaker(turn, *instead)];
                 let request = asked.request(&names, &transcript);
                 for _ in 0..*restarts {
-                    // As another process would make it, after a crash.
+                    // Nothing in it comes from elsewhere. (That rows give the same transcript is for tests/crashes.)
                     let again = asked.request(&names, &transcript);
                     prop_assert_eq!(format!("{again:?}"), format!("{request:?}"));
                     prop_assert_eq!(again.body.to_string(), request.body.to_string());

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::conversation::{
-    Bot, Cut, Message, MessageKind, MessageStatus, Params, StopReason, Timestamp, Usage, speaker,
+    Bot, Cut, Message, MessageKind, MessageStatus, Params, StopReason, Timestamp, speaker,
 };
 
 /// A talk.
@@ -138,21 +138,8 @@ pub(super) fn bot(index: usize) -> Bot {
 
 pub(super) fn topic(text: &str) -> Message {
     Message {
-        pos: 1,
-        kind: MessageKind::Topic,
-        turn: None,
-        bot_index: None,
-        bot_version: None,
-        author: String::new(),
         text: text.into(),
-        status: MessageStatus::Completed,
-        stop_reason: None,
-        usage: Usage::default(),
-        cost: None,
-        provider: None,
-        model: None,
-        at: Timestamp::from_millis(0),
-        cut: None,
+        ..Message::blank(MessageKind::Topic, 1, Timestamp::from_millis(0))
     }
 }
 

@@ -104,8 +104,8 @@ fn hand_overs(logs: &[Vec<Event>]) -> Vec<(u128, u128)> {
     all
 }
 
-/// Prints how long runs had nobody after `free` said that somebody could take them, and fails if one waited too long. A machine that
-/// is busy is so for everybody: the bound is wider by what a process took to start.
+/// Prints how long runs had nobody after `free` said that somebody could take them, and fails if too many waited too long, or one far
+/// too long. A machine that is busy is so for everybody: the bounds are wider by what a process took to start.
 fn judge(all: &[(u128, u128)], start: u128, free: impl Fn(u128) -> u128) {
     let mut waits: Vec<u128> = all
         .iter()
@@ -118,9 +118,10 @@ fn judge(all: &[(u128, u128)], start: u128, free: impl Fn(u128) -> u128) {
         "{} hand-overs, half of them within {half} ms, nine in ten within {most} ms, all within {longest} ms; a start took {start} ms",
         waits.len()
     );
+    let bound = HAND_OVER.as_millis();
     assert!(
-        longest < HAND_OVER.as_millis() + start,
-        "a run waited {longest} ms for an owner"
+        most < bound + start && longest < 3 * bound + start,
+        "a run waited {longest} ms for an owner, one in ten {most} ms"
     );
 }
 

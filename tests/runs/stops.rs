@@ -8,8 +8,8 @@ use serde_json::json;
 use super::names;
 use crate::support::{Fold, TestApp, within};
 
-/// What "at once" means here.
-const AT_ONCE: Duration = Duration::from_millis(100);
+/// What "at once" means here, on a machine that has other things to do.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 async fn stop_at_once(app: &TestApp, id: &str) -> serde_json::Value {
     let asked = Instant::now();

@@ -182,12 +182,12 @@ mod tests {
 
     #[test]
     fn parts_of_a_key_are_hidden_in_messages() {
-        let secret = secret("sk-0123456789abcdef");
+        let secret = secret("key-0123456789abcdef");
         for (message, hidden) in [
-            ("no sk-0123456789abcdef!", "no [key]!"),
-            ("no sk-012345678", "no [key]"),
+            ("no key-0123456789abcdef!", "no [key]!"),
+            ("no key-012345678", "no [key]"),
             ("no 56789abcdef, no sk-01", "no 56789abcdef, no sk-01"),
-            ("456789abcdef sk-0123456789 é", "[key] [key] é"),
+            ("456789abcdef key-0123456789 é", "[key] [key] é"),
         ] {
             assert_eq!(secret.parts_hidden(message), hidden);
         }

@@ -11,9 +11,10 @@ use serde::Deserialize;
 
 use super::extract::{Door, RunPath};
 use crate::{
-    conversation::{EventId, RunError},
+    conversation::{EventId, RunError, RunId},
     orchestrator::{Streaming, Subscription},
     views::{
+        event::StreamEvent,
         problem::Problem,
         stream::{self, Blocks},
     },
@@ -25,8 +26,33 @@ impl Blocks for Subscription {
     }
 }
 
+/// Watch a run
+///
+/// Everything after the cursor: first what has happened, then what happens. The server ends the stream after the run's final event; any
+/// other end means: come back with the last event's id.
+///
+/// Each event is one JSON object as `data`, with `type` for its name. Append the `text` of each `turn.delta` that has no `kind`;
+/// `turn.completed`, `turn.interrupted` and `turn.failed` set the turn's text; `turn.restarted` empties it; no other event touches it.
+#[utoipa::path(
+    get,
+    path = "/api/stream/{run_id}",
+    tag = "runs",
+    params(
+        ("run_id" = RunId, Path, description = "The run"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The last event that the client has; it wins over the query", pattern = "^(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})$"),
+        ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot set a header", pattern = "^(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})$"),
+    ),
+    responses(
+        (status = 200, description = "Server-Sent Events; the schema is that of each event's `data`", body = StreamEvent, content_type = "text/event-stream"),
+        (status = 204, description = "The run is over, and the client has all of it"),
+        (status = 400, response = Problem),
+        (status = 404, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-async fn stream_run(
+pub(super) async fn stream_run(
     door: Door,
     method: Method,
     RunPath(id): RunPath,

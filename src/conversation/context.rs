@@ -7,6 +7,7 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     bot::{Bot, Params},
@@ -21,7 +22,7 @@ const ANSWER: u64 = 4096;
 const BORDER: u64 = 4;
 
 /// What becomes of a run that outgrows a model's context window.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ContextPolicy {
     /// It fails, with what the provider says. Nothing is left out unasked.

@@ -24,7 +24,7 @@ use crate::{
     tag = "runs",
     params(
         ("run_id" = RunId, Path, description = "The run"),
-        ("bot_index" = u32, Path, description = "The bot's place in the run's list"),
+        ("bot_index" = u32, Path, description = "The bot's place in the run's list", maximum = 999_999_999),
         ("If-Match" = Option<String>, Header, description = "The version that is to be changed, in quotes, or `*`"),
     ),
     request_body(content(

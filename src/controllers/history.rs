@@ -31,6 +31,7 @@ pub(super) struct HistoryParams {
     #[param(minimum = 1, maximum = 10_000)]
     limit: Option<u64>,
     /// Where the page begins: `next_cursor` of the page before.
+    #[param(min_length = 1)]
     cursor: Option<String>,
     /// Only runs with that status.
     status: Option<RunStatus>,

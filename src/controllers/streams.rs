@@ -14,7 +14,7 @@ use crate::{
     conversation::{EventId, RunError, RunId},
     orchestrator::{Streaming, Subscription},
     views::{
-        event::StreamEvent,
+        event::Frame,
         problem::Problem,
         stream::{self, Blocks},
     },
@@ -43,7 +43,7 @@ impl Blocks for Subscription {
         ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot set a header", pattern = "^(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})$"),
     ),
     responses(
-        (status = 200, description = "Server-Sent Events; the schema is that of each event's `data`", body = StreamEvent, content_type = "text/event-stream"),
+        (status = 200, description = "Server-Sent Events; the schema is that of one of them", body = Frame, content_type = "text/event-stream"),
         (status = 204, description = "The run is over, and the client has all of it"),
         (status = 400, response = Problem),
         (status = 404, response = Problem),

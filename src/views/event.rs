@@ -17,8 +17,14 @@ use crate::conversation::{
     TurnStarted,
 };
 
+/// The form of an event id.
+const CURSOR: &str = "^(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})$";
+
 /// The `data` of an event, whatever its type.
 pub struct StreamEvent;
+
+/// An event as it stands in the stream: the fields of Server-Sent Events, with JSON as `data`.
+pub struct Frame;
 
 /// A schema with its name.
 type Named = (String, RefOr<Schema>);
@@ -80,6 +86,43 @@ fn event<T: ToSchema>(r#type: &'static str, around: ObjectBuilder) -> Event {
         name,
         schema: RefOr::T(schema),
         parts,
+    }
+}
+
+impl PartialSchema for Frame {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(SchemaType::Type(Type::String));
+        let names = events().into_iter().map(|event| event.r#type);
+        let id = text()
+            .pattern(Some(CURSOR))
+            .description(Some("The cursor to come back with."));
+        let data = text()
+            .content_media_type("application/json")
+            .content_schema(Some(Ref::from_schema_name(StreamEvent::name())));
+        let retry = ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::Integer))
+            .description(Some(
+                "In the first event: milliseconds to wait before coming back.",
+            ));
+        ObjectBuilder::new()
+            .description(Some(
+                "One event of the stream, by the fields of Server-Sent Events.",
+            ))
+            .property("event", text().enum_values(Some(names)))
+            .required("event")
+            .property("id", id)
+            .required("id")
+            .property("data", data)
+            .required("data")
+            .property("retry", retry)
+            .into()
+    }
+}
+
+impl ToSchema for Frame {
+    fn schemas(schemas: &mut Vec<Named>) {
+        schemas.push((StreamEvent::name().into_owned(), StreamEvent::schema()));
+        StreamEvent::schemas(schemas);
     }
 }
 

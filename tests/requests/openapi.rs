@@ -70,7 +70,7 @@ async fn every_other_method_is_refused_and_the_right_ones_named() {
     app.close().await;
 }
 
-/// An answer in a snapshot: its body, if that is JSON, and the data of its events, if it is a stream.
+/// An answer in a snapshot: its body, if that is JSON, or its events, if it is a stream.
 #[derive(Debug, Default)]
 struct Shown {
     bodies: Vec<Value>,
@@ -87,18 +87,22 @@ fn snapshots() -> BTreeMap<(String, u16), Shown> {
             let Some((operation, status)) = heading(line) else {
                 continue;
             };
-            let mut body = String::new();
+            let (mut body, mut frame) = (String::new(), serde_json::Map::new());
             let shown: &mut Shown = found.entry((operation, status)).or_default();
-            while let Some(line) = lines
-                .next_if(|line| heading(line).is_none() && !line.trim_start().starts_with("\"#"))
-            {
-                let line = line.trim_start();
-                match line.strip_prefix("data: ") {
-                    Some(data) => shown
-                        .bodies
-                        .extend(serde_json::from_str::<Value>(data).ok()),
-                    None if body.is_empty() && !line.starts_with('{') => {}
-                    None => body.push_str(line),
+            let more =
+                |line: &&str| heading(line).is_none() && !line.trim_start().starts_with("\"#");
+            while let Some(line) = lines.next_if(more).map(str::trim_start) {
+                match line.split_once(": ") {
+                    Some((field @ ("event" | "id"), value)) => {
+                        frame.insert(field.to_owned(), value.into());
+                    }
+                    Some(("data", data)) => {
+                        frame.insert("data".to_owned(), data.into());
+                        shown.bodies.push(std::mem::take(&mut frame).into());
+                    }
+                    // Headers stand before the body.
+                    _ if body.is_empty() && !line.starts_with('{') => {}
+                    _ => body.push_str(line),
                 }
             }
             shown

@@ -20,7 +20,7 @@ use utoipa::OpenApi;
 
 use self::{common::Common, examples::Examples};
 use super::{bots, docs, exports, health, providers, runs, streams};
-use crate::views::{event::StreamEvent, problem::Problem, run::RunBotView};
+use crate::views::{problem::Problem, run::RunBotView};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -46,7 +46,7 @@ use crate::views::{event::StreamEvent, problem::Problem, run::RunBotView};
         health::health,
         health::readiness,
     ),
-    components(schemas(StreamEvent, Problem, RunBotView, exports::ExportFormat)),
+    components(schemas(Problem, RunBotView, exports::ExportFormat)),
     servers((url = "/", description = "Where this document is from")),
     security(("basic" = [])),
     tags(

@@ -60,6 +60,28 @@ async fn a_turn_in_progress_is_named_and_not_in_the_export() {
     app.close().await;
 }
 
+/// What is written while an export is read does not belong to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_can_be_exported_at_any_moment() {
+    let app = TestApp::spawn(Script::text("Hello.")).await;
+    let id = app.start_run(40).await;
+    let mut asked = 0;
+    loop {
+        let answer = app.get(&format!("/api/export/{id}.json")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        asked += 1;
+        let run = answer.json();
+        let turns = run["turns"].as_u64().unwrap();
+        let messages = run["messages"].as_array().unwrap().len();
+        assert_eq!(messages as u64, turns + 1);
+        if run["status"] == "completed" {
+            break;
+        }
+    }
+    assert!(asked > 3, "only {asked} exports while it ran");
+    app.close().await;
+}
+
 #[tokio::test]
 async fn the_providers() {
     let app = TestApp::with(

@@ -91,6 +91,8 @@ impl Hooks for App {
             .add_route(controllers::streams::routes())
             .add_route(controllers::exports::routes())
             .add_route(controllers::providers::routes())
+            .add_route(controllers::openapi::routes())
+            .add_route(controllers::docs::routes())
     }
 
     fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {

@@ -6,12 +6,48 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use loco_rs::{controller::Routes, prelude::patch};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::extract::{BotPath, Door, MergePatch};
-use crate::views::{problem::Problem, run::ChangedBotView};
+use crate::{
+    conversation::{Params, RunId, Target},
+    views::{problem::Problem, run::ChangedBotView},
+};
 
+/// Change a bot
+///
+/// A JSON merge patch (RFC 7396): what is named is set, null takes it back. It counts from the bot's first turn that has not begun.
+#[utoipa::path(
+    patch,
+    path = "/api/run/{run_id}/bot/{bot_index}",
+    tag = "runs",
+    params(
+        ("run_id" = RunId, Path, description = "The run"),
+        ("bot_index" = u32, Path, description = "The bot's place in the run's list", maximum = 999_999_999),
+        ("If-Match" = Option<String>, Header, description = "The version that is to be changed, in quotes, or `*`"),
+    ),
+    request_body(content(
+        (BotPatch = "application/merge-patch+json"),
+        (BotPatch = "application/json"),
+    )),
+    responses(
+        (status = 200, description = "The bot as it will be", body = ChangedBotView, headers(
+            ("ETag" = String, description = "The bot's version"),
+        )),
+        (status = 400, response = Problem),
+        (status = 404, response = Problem),
+        (status = 409, response = Problem),
+        (status = 412, response = Problem),
+        (status = 413, response = Problem),
+        (status = 415, response = Problem),
+        (status = 422, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-async fn update_bot(
+pub(super) async fn update_bot(
     door: Door,
     BotPath(id, index): BotPath,
     headers: HeaderMap,
@@ -28,6 +64,30 @@ async fn update_bot(
         response.headers_mut().insert(header::ETAG, tag);
     }
     Ok(response)
+}
+
+/// What may be said in a patch.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "a merge patch is read as a map: this is its schema alone"
+)]
+pub(super) struct BotPatch {
+    /// Null: the name that a bot without one has.
+    #[schema(min_length = 1, max_length = 64)]
+    name: Option<String>,
+    #[schema(nullable = false, min_length = 1, max_length = 64)]
+    provider: Option<String>,
+    #[schema(nullable = false, min_length = 1, max_length = 256)]
+    model: Option<String>,
+    #[schema(max_length = 32_768)]
+    system_prompt: Option<String>,
+    /// Merged: each parameter by itself.
+    params: Option<Params>,
+    /// Replaced as a whole.
+    #[schema(max_items = 4)]
+    fallback: Option<Vec<Target>>,
 }
 
 /// The versions that `If-Match` (RFC 9110, 13.1.1) accepts; `None`: any. A tag that is none of ours matches nothing, and neither

@@ -11,25 +11,59 @@ use axum::{
 };
 use loco_rs::{controller::Routes, prelude::get};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::extract::{Door, run_id, undecodable};
-use crate::views::{
-    export::{ExportView, disposition},
-    problem::Problem,
+use crate::{
+    conversation::RunId,
+    views::{
+        export::{ExportView, disposition},
+        problem::Problem,
+    },
 };
 
+/// The kinds of files.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the schema of a file's last name")]
+pub(super) enum ExportFormat {
+    Json,
+}
+
 #[derive(Debug, Default, Deserialize)]
-struct Display {
+pub(super) struct Display {
     inline: Option<String>,
 }
 
-/// The router knows no suffix after a parameter: the file's name is split here, at its last dot.
+/// Export a run
+///
+/// With all that was said in it up to now, as a file.
+#[utoipa::path(
+    get,
+    path = "/api/export/{run_id}.{format}",
+    tag = "runs",
+    params(
+        ("run_id" = RunId, Path, description = "The run"),
+        ("format" = ExportFormat, Path, description = "The kind of file"),
+        ("inline" = Option<String>, Query, description = "`1` or `true`: to look at in a browser, not to keep"),
+    ),
+    responses(
+        (status = 200, description = "The run as a file", body = ExportView, headers(
+            ("Content-Disposition" = String, description = "The file's name"),
+        )),
+        (status = 400, response = Problem),
+        (status = 404, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-async fn export_run(
+pub(super) async fn export_run(
     door: Door,
     file: Result<Path<String>, PathRejection>,
     display: Result<Query<Display>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    // The router knows no suffix after a parameter: the file's name is split here, at its last dot.
     let Path(file) = file.map_err(|_| undecodable())?;
     let (id, extension) = file.rsplit_once('.').unwrap_or((&file, ""));
     let id = run_id(id)?;

@@ -3,25 +3,62 @@
 use axum::Json;
 use loco_rs::{controller::Routes, prelude::get};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::extract::Door;
 use crate::views::problem::Problem;
 
 /// All is well.
-#[derive(Serialize)]
-struct Health {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
     ok: bool,
 }
 
-/// The process answers.
+/// Whether the process answers
+#[utoipa::path(
+    get,
+    path = "/_health",
+    tag = "health",
+    responses(
+        (status = 200, description = "It answers", body = Health),
+    ),
+    security(()),
+)]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-async fn alive() -> Json<Health> {
+pub(super) async fn health() -> Json<Health> {
     Json(Health { ok: true })
 }
 
-/// The process can do its work, and will go on doing it.
+/// Whether the process answers
+#[utoipa::path(
+    get,
+    path = "/_ping",
+    tag = "health",
+    responses(
+        (status = 200, description = "It answers", body = Health),
+    ),
+    security(()),
+)]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-async fn ready(door: Door) -> Result<Json<Health>, Problem> {
+pub(super) async fn ping() -> Json<Health> {
+    Json(Health { ok: true })
+}
+
+/// Whether the process can do its work
+///
+/// And will go on doing it: it is not about to end.
+#[utoipa::path(
+    get,
+    path = "/_readiness",
+    tag = "health",
+    responses(
+        (status = 200, description = "It can", body = Health),
+        (status = 503, response = Problem),
+    ),
+    security(()),
+)]
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+pub(super) async fn readiness(door: Door) -> Result<Json<Health>, Problem> {
     let failing = door.runs.failing().await;
     if failing.is_empty() {
         Ok(Json(Health { ok: true }))
@@ -33,7 +70,7 @@ async fn ready(door: Door) -> Result<Json<Health>, Problem> {
 /// The routes.
 pub fn routes() -> Routes {
     Routes::new()
-        .add("/_ping", get(alive))
-        .add("/_health", get(alive))
-        .add("/_readiness", get(ready))
+        .add("/_ping", get(ping))
+        .add("/_health", get(health))
+        .add("/_readiness", get(readiness))
 }

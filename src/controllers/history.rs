@@ -6,9 +6,10 @@ use axum::{
     extract::{FromRequestParts, Query},
     http::{StatusCode, Uri, request::Parts},
 };
+use utoipa::IntoParams;
 
 use crate::{
-    conversation::{HistoryCursor, HistoryFilter, RunId, Violation, words},
+    conversation::{HistoryCursor, HistoryFilter, RunId, RunStatus, Timestamp, Violation, words},
     views::problem::Problem,
 };
 
@@ -20,6 +21,36 @@ const MAX_LIMIT: u64 = 10_000;
 const MAX_SEARCH_BYTES: usize = 1_000;
 const MAX_SEARCH_WORDS: usize = 20;
 const MAX_NAME_BYTES: usize = 256;
+
+/// The query as the document of the API has it; it is read by hand, so that every mistake is told.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the schema of the query alone")]
+pub(super) struct HistoryParams {
+    /// How many runs; 20 where it is absent.
+    #[param(minimum = 1, maximum = 10_000)]
+    limit: Option<u64>,
+    /// Where the page begins: `next_cursor` of the page before.
+    #[param(min_length = 1)]
+    cursor: Option<String>,
+    /// Only runs with that status.
+    status: Option<RunStatus>,
+    /// Only runs with a bot of that provider.
+    #[param(min_length = 1, max_length = 256)]
+    provider: Option<String>,
+    /// Only runs with a bot of that model.
+    #[param(min_length = 1, max_length = 256)]
+    model: Option<String>,
+    /// Only runs that were created then or later.
+    #[param(value_type = Option<Timestamp>)]
+    created_after: Option<Timestamp>,
+    /// Only runs that were created before.
+    #[param(value_type = Option<Timestamp>)]
+    created_before: Option<Timestamp>,
+    /// Only runs in which all these words were said.
+    #[param(min_length = 1, max_length = 1_000)]
+    q: Option<String>,
+}
 
 /// Which runs are asked for.
 pub(super) struct HistoryQuery {

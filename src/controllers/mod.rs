@@ -6,10 +6,12 @@
 //! **May import:** orchestrator, identity, views, conversation.
 
 pub mod bots;
+pub mod docs;
 pub mod exports;
 pub mod extract;
 pub mod health;
 mod history;
+pub mod openapi;
 pub mod providers;
 pub mod runs;
 pub mod streams;

@@ -10,13 +10,14 @@ use loco_rs::{
     prelude::{get, post},
 };
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{
     extract::{Asking, Door, KeyedJsonBody, OptionalJsonBody, RunPath},
-    history::HistoryQuery,
+    history::{HistoryParams, HistoryQuery},
 };
 use crate::{
-    conversation::{HistoryCursor, StartRun, StopMode},
+    conversation::{HistoryCursor, RunId, StartRun, StopMode},
     identity::{Claim, Verdict},
     orchestrator::{Once, Started},
     views::{
@@ -25,8 +26,30 @@ use crate::{
     },
 };
 
+/// Start a run
+///
+/// Two to eight bots talk, beginning with the topic. Watch them at `stream_url`. With an `Idempotency-Key`, the same request makes one
+/// run however often it comes.
+#[utoipa::path(
+    post,
+    path = "/api/run",
+    tag = "runs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, kept for 24 hours", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    request_body(content = StartRun),
+    responses(
+        (status = 201, description = "The run is accepted", body = StartedView, headers(
+            ("Location" = String, description = "Where the run is"),
+        )),
+        (status = 400, response = Problem),
+        (status = 413, response = Problem),
+        (status = 415, response = Problem),
+        (status = 422, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-async fn start_run(
+pub(super) async fn start_run(
     door: Door,
     Asking(subject): Asking,
     claim: Option<Extension<Claim>>,
@@ -70,13 +93,45 @@ fn started(answer: String) -> Response {
     response
 }
 
+/// Look at a run
+#[utoipa::path(
+    get,
+    path = "/api/run/{run_id}",
+    tag = "runs",
+    params(("run_id" = RunId, Path, description = "The run")),
+    responses(
+        (status = 200, description = "The run as it stands", body = RunView),
+        (status = 400, response = Problem),
+        (status = 404, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-async fn get_run(door: Door, RunPath(id): RunPath) -> Result<Json<RunView>, Problem> {
+pub(super) async fn get_run(door: Door, RunPath(id): RunPath) -> Result<Json<RunView>, Problem> {
     Ok(Json(door.runs.get(id).await?.into()))
 }
 
+/// List runs
+///
+/// Newest first. The list says where its next page begins: in `next_cursor`, and as a whole address in `Link`. A cursor goes with the
+/// filters of its list.
+#[utoipa::path(
+    get,
+    path = "/api/run",
+    tag = "runs",
+    params(HistoryParams),
+    responses(
+        (status = 200, description = "A page of runs", body = HistoryView, headers(
+            ("Link" = String, description = "The next page, as `rel=\"next\"`; absent on the last one"),
+        )),
+        (status = 400, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-async fn list_runs(
+pub(super) async fn list_runs(
     door: Door,
     HistoryQuery {
         filter,
@@ -97,22 +152,60 @@ async fn list_runs(
     Ok(response)
 }
 
+/// Delete a run
+///
+/// With all that was said in it. Only a run that is over can be deleted.
+#[utoipa::path(
+    delete,
+    path = "/api/run/{run_id}",
+    tag = "runs",
+    params(("run_id" = RunId, Path, description = "The run")),
+    responses(
+        (status = 204, description = "The run is gone"),
+        (status = 400, response = Problem),
+        (status = 404, response = Problem),
+        (status = 409, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-async fn delete_run(door: Door, RunPath(id): RunPath) -> Result<StatusCode, Problem> {
+pub(super) async fn delete_run(door: Door, RunPath(id): RunPath) -> Result<StatusCode, Problem> {
     door.runs.delete(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The body of a stop; absent means now.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct StopOrder {
+pub(super) struct StopOrder {
     #[serde(default)]
     mode: StopMode,
 }
 
+/// Stop a run
+///
+/// When this has answered 200, no provider request of the run is open. A run that is over is answered as it is.
+#[utoipa::path(
+    post,
+    path = "/api/run/{run_id}/stop",
+    tag = "runs",
+    params(("run_id" = RunId, Path, description = "The run")),
+    request_body(content = Option<StopOrder>),
+    responses(
+        (status = 200, description = "The run has stopped, or was over", body = StoppedView),
+        (status = 202, description = "The run will stop: when its turn ends, or when its owner hears of it", body = StoppedView),
+        (status = 400, response = Problem),
+        (status = 404, response = Problem),
+        (status = 413, response = Problem),
+        (status = 415, response = Problem),
+        (status = 422, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-async fn stop_run(
+pub(super) async fn stop_run(
     door: Door,
     RunPath(id): RunPath,
     OptionalJsonBody(order): OptionalJsonBody<StopOrder>,

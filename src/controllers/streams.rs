@@ -11,9 +11,10 @@ use serde::Deserialize;
 
 use super::extract::{Door, RunPath};
 use crate::{
-    conversation::{EventId, RunError},
+    conversation::{EventId, RunError, RunId},
     orchestrator::{Streaming, Subscription},
     views::{
+        event::Frame,
         problem::Problem,
         stream::{self, Blocks},
     },
@@ -25,8 +26,33 @@ impl Blocks for Subscription {
     }
 }
 
+/// Watch a run
+///
+/// Everything after the cursor: first what has happened, then what happens. The server ends the stream after the run's final event; any
+/// other end means: come back with the last event's id.
+///
+/// Each event is one JSON object as `data`, with `type` for its name. Append the `text` of each `turn.delta` that has no `kind`;
+/// `turn.completed`, `turn.interrupted` and `turn.failed` set the turn's text; `turn.restarted` empties it; no other event touches it.
+#[utoipa::path(
+    get,
+    path = "/api/stream/{run_id}",
+    tag = "runs",
+    params(
+        ("run_id" = RunId, Path, description = "The run"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The last event that the client has; it wins over the query", pattern = "^((0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17}))?$"),
+        ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot set a header", pattern = "^((0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17}))?$"),
+    ),
+    responses(
+        (status = 200, description = "Server-Sent Events; the schema is that of one of them", body = Frame, content_type = "text/event-stream"),
+        (status = 204, description = "The run is over, and the client has all of it"),
+        (status = 400, response = Problem),
+        (status = 404, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-async fn stream_run(
+pub(super) async fn stream_run(
     door: Door,
     method: Method,
     RunPath(id): RunPath,
@@ -77,24 +103,19 @@ fn cursor(headers: &HeaderMap, query: Option<&str>) -> Result<EventId, Problem> 
         .get("last-event-id")
         .map(|value| value.to_str().unwrap_or("?").trim().to_owned());
     let header = header.filter(|text| !text.is_empty());
-    let given = match (header, query) {
-        (Some(text), _) => Some(text),
-        (None, Some(query)) => {
-            let uri = format!("/?{query}")
-                .parse()
-                .map_err(|_| invalid("the query cannot be read".to_owned()))?;
-            let Query(Cursor { last_event_id }) = Query::try_from_uri(&uri)
-                .map_err(|_| invalid("the query cannot be read".to_owned()))?;
-            last_event_id
-        }
-        (None, None) => None,
+    let unreadable = || invalid("the query cannot be read".to_owned());
+    let uri = format!("/?{}", query.unwrap_or_default());
+    let uri = uri.parse().map_err(|_| unreadable())?;
+    let Query(Cursor { last_event_id }) = Query::try_from_uri(&uri).map_err(|_| unreadable())?;
+    let read = |text: String| {
+        text.parse()
+            .map_err(|error: crate::conversation::InvalidEventId| invalid(error.to_string()))
     };
-    match given.as_deref() {
-        None | Some("") => Ok(EventId::START),
-        Some(text) => text
-            .parse()
-            .map_err(|error: crate::conversation::InvalidEventId| invalid(error.to_string())),
-    }
+    // Also what does not count must be a cursor: it was one when the client first came.
+    let header = header.map(read).transpose()?;
+    let query = last_event_id.filter(|text| !text.is_empty());
+    let query = query.map(read).transpose()?;
+    Ok(header.or(query).unwrap_or(EventId::START))
 }
 
 /// The routes.
@@ -138,6 +159,8 @@ mod tests {
                 None,
                 "{bad}"
             );
+            let both = format!("last_event_id={bad}");
+            assert_eq!(read(Some("5-6"), Some(&both)), None, "{bad}");
         }
     }
 }

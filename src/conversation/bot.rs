@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 use validator::Validate;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 };
 
 /// What the caller of the API says about a bot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BotSpec {
     /// How the others call it; `Bot 1`, `Bot 2` … where it is absent. 1 to 64 characters.
@@ -21,12 +22,14 @@ pub struct BotSpec {
         custom(function = "no_control"),
         custom(function = "not_blank")
     )]
+    #[schema(min_length = 1, max_length = 64)]
     pub name: Option<String>,
     /// Which configured provider speaks for it.
     #[validate(
         length(min = 1, max = 64, message = "must have 1 to 64 characters"),
         custom(function = "no_control")
     )]
+    #[schema(min_length = 1, max_length = 64)]
     pub provider: String,
     /// The model's name, for the provider to judge.
     #[validate(
@@ -34,9 +37,11 @@ pub struct BotSpec {
         custom(function = "no_control"),
         custom(function = "not_blank")
     )]
+    #[schema(min_length = 1, max_length = 256)]
     pub model: String,
     /// What the bot is told about itself; at most 32 KiB.
     #[validate(custom(function = "within_text_limit"))]
+    #[schema(max_length = 32_768)]
     pub system_prompt: Option<String>,
     /// What is passed on to the model.
     #[serde(default, deserialize_with = "object")]
@@ -45,6 +50,7 @@ pub struct BotSpec {
     /// Who is asked in its place, in this order, once its own model has failed in a turn; at most 4.
     #[serde(default, deserialize_with = "objects")]
     #[validate(length(max = 4, message = "must have at most 4 entries"), nested)]
+    #[schema(max_items = 4)]
     pub fallback: Vec<Target>,
 }
 
@@ -67,7 +73,7 @@ fn targets(provider: &str, model: &str, fallback: &[Target]) -> Vec<Target> {
 
 /// What is passed on to a model, each in its API's own field. Absent means: the provider's default. Which of them a model takes, and
 /// in what range, is the catalogue's to say.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Params {
     /// The most tokens that one answer may have.
@@ -183,7 +189,7 @@ pub struct Bot {
 }
 
 /// How `run.started` presents a bot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BotIntro {
     /// Its place in the run's list, from 0.
     pub index: u32,

@@ -7,6 +7,7 @@
 use std::{collections::HashMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     bot::Bot,
@@ -24,7 +25,7 @@ const ASKING: u64 = 100;
 const WORDS: (u64, u64) = (50, 300);
 
 /// What becomes of a run that outgrows a model's context window.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", try_from = "String")]
 pub enum ContextPolicy {
     /// It fails, with what the provider says. Nothing is left out unasked.

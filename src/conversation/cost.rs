@@ -9,11 +9,13 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::Error as _};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::usage::Usage;
 
 /// An amount of US dollars: whole 10⁻¹² dollars, at most as many as a signed 64-bit column holds (some nine million dollars).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
+#[schema(value_type = f64, minimum = 0)]
 pub struct Cost(u64);
 
 impl Cost {

@@ -1,6 +1,7 @@
 //! What a client may see: the durable events of a run, and the deltas between them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     bot::BotIntro,
@@ -14,20 +15,23 @@ use super::{
 
 /// A piece of text or of reasoning as the provider sent it. Lives only in memory; the event that closes the turn carries the whole
 /// text, and nothing carries the reasoning.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+#[schema(as = TurnDelta)]
 pub struct Delta<'a> {
     /// The turn that is being spoken.
     pub turn: u32,
     /// Who speaks.
     pub bot_index: u32,
     /// What it is a piece of.
+    #[schema(required = false)]
     pub kind: DeltaKind,
     /// The piece, never empty.
     pub text: &'a str,
 }
 
 /// What a delta is a piece of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum DeltaKind {
     /// The turn's text.
     Text,
@@ -36,7 +40,7 @@ pub enum DeltaKind {
 }
 
 /// Why a turn's text was taken back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartReason {
     /// The provider failed after some text or reasoning had been shown.
@@ -137,7 +141,7 @@ impl RunEvent {
 }
 
 /// `run.started`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunStarted {
     /// The run.
     pub run_id: RunId,
@@ -152,7 +156,7 @@ pub struct RunStarted {
 }
 
 /// `turn.started`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TurnStarted {
     /// The turn, counted from 0.
     pub turn: u32,
@@ -171,7 +175,7 @@ pub struct TurnStarted {
 }
 
 /// `turn.completed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TurnCompleted {
     /// The turn, counted from 0.
     pub turn: u32,
@@ -186,22 +190,25 @@ pub struct TurnCompleted {
     /// The whole text: exactly the text deltas of the last attempt, joined.
     pub text: String,
     /// The refusal's own words, where the model refused. Not text, no delta.
+    #[schema(required)]
     pub refusal: Option<String>,
     /// Why the model ended.
     pub stop_reason: StopReason,
     /// What the provider counted.
     pub usage: Usage,
     /// US dollars; null where no price is known.
+    #[schema(required)]
     pub cost_usd: Option<Cost>,
     /// From the start of the turn to its end, in milliseconds.
     pub duration_ms: u64,
     /// From the last attempt's request to its first delta, in milliseconds: text, or reasoning where the run shows it. Null where
     /// there was none.
+    #[schema(required)]
     pub first_delta_ms: Option<u64>,
 }
 
 /// `turn.interrupted`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TurnInterrupted {
     /// The turn, counted from 0.
     pub turn: u32,
@@ -212,11 +219,12 @@ pub struct TurnInterrupted {
     /// What the provider had counted by then.
     pub usage: Usage,
     /// US dollars; null where no price or no usage is known.
+    #[schema(required)]
     pub cost_usd: Option<Cost>,
 }
 
 /// `turn.failed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TurnFailed {
     /// The turn, counted from 0.
     pub turn: u32,
@@ -227,13 +235,14 @@ pub struct TurnFailed {
     /// What the provider had counted by then.
     pub usage: Usage,
     /// US dollars; null where no price or no usage is known.
+    #[schema(required)]
     pub cost_usd: Option<Cost>,
     /// What was wrong.
     pub error: Failure,
 }
 
 /// `turn.restarted`: discard this turn's text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TurnRestarted {
     /// The turn, counted from 0.
     pub turn: u32,
@@ -250,11 +259,12 @@ pub struct TurnRestarted {
     /// What the attempt given up had used.
     pub usage: Usage,
     /// US dollars of the attempt given up; null where no price or no usage is known.
+    #[schema(required)]
     pub cost_usd: Option<Cost>,
 }
 
 /// `context.truncated`: touches no text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ContextTruncated {
     /// The turn before which it happens, counted from 0.
     pub turn: u32,
@@ -269,7 +279,7 @@ pub struct ContextTruncated {
 }
 
 /// `context.summarised`: touches no text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ContextSummarised {
     /// The turn before which it happens, counted from 0.
     pub turn: u32,
@@ -290,26 +300,29 @@ pub struct ContextSummarised {
     /// What the provider counted.
     pub usage: Usage,
     /// US dollars; null where no price is known.
+    #[schema(required)]
     pub cost_usd: Option<Cost>,
     /// From the request to its end, in milliseconds.
     pub duration_ms: u64,
 }
 
 /// `bot.updated`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BotUpdated {
     /// Which bot.
     pub bot_index: u32,
     /// The version that this change made.
     pub version: u32,
     /// The members that changed, with their new values.
+    #[schema(value_type = Object)]
     pub changes: serde_json::Map<String, serde_json::Value>,
     /// The first turn spoken by this version; null if the bot has no turn left.
+    #[schema(required)]
     pub effective_from_turn: Option<u32>,
 }
 
 /// `error`: an attempt failed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptError {
     /// What was wrong, and with what code.
     #[serde(flatten)]
@@ -321,28 +334,31 @@ pub struct AttemptError {
     /// The attempt that failed, counted from 1.
     pub attempt: u32,
     /// When the next attempt comes; null if there is none.
+    #[schema(required)]
     pub retry_in_ms: Option<u64>,
     /// What the failed attempt had used.
     pub usage: Usage,
     /// US dollars of the failed attempt; null where no price or no usage is known.
+    #[schema(required)]
     pub cost_usd: Option<Cost>,
 }
 
 /// The sums that every final event carries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Totals {
     /// How many turns ended.
     pub turns: u32,
     /// The usage of all attempts, also those given up.
     pub usage: Usage,
     /// US dollars of all attempts whose price and usage are known; null if there is none.
+    #[schema(required)]
     pub cost_usd: Option<Cost>,
     /// Whether every attempt's cost is in the sum.
     pub cost_complete: bool,
 }
 
 /// `run.completed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunCompleted {
     /// Which of the planned ends it was.
     pub reason: EndReason,
@@ -352,7 +368,7 @@ pub struct RunCompleted {
 }
 
 /// `run.stopped`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunStopped {
     /// Always `stop_requested`.
     pub reason: EndReason,
@@ -362,7 +378,7 @@ pub struct RunStopped {
 }
 
 /// `run.failed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunFailed {
     /// What was wrong.
     pub error: Failure,

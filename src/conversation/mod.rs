@@ -2,7 +2,10 @@
 //!
 //! **Invariant:** pure. No clock, no I/O, no async: time and chance are parameters, so every rule is tested without waiting.
 //!
-//! **May import:** nothing of ours; serde, validator and other crates that only compute.
+//! The schemas of the API's documentation (`utoipa::ToSchema`) are derived here where a type's JSON is the API's too, such as that of
+//! events: a copy of it in `views` could differ, and deriving a schema only computes. What has a view of its own has its schema there.
+//!
+//! **May import:** nothing of ours; serde, validator, utoipa and other crates that only compute.
 
 mod bot;
 mod catalogue;

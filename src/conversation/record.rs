@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use utoipa::ToSchema;
+
 use super::{
     bot::Bot,
     catalogue::ModelFacts,
@@ -93,7 +95,9 @@ pub struct BotChange {
 }
 
 /// How a run is to be stopped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum StopMode {
     /// At once, in the middle of a turn.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 use validator::Validate;
 
 use super::{
@@ -20,17 +21,20 @@ use super::{
 };
 
 /// The order to start a run, as the caller gives it.
-#[derive(Debug, Clone, PartialEq, Deserialize, Validate)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartRun {
     /// The opening message, from the outside world, that the first bot answers; at most 32 KiB.
     #[validate(custom(function = "within_text_limit"), custom(function = "not_blank"))]
+    #[schema(min_length = 1, max_length = 32_768)]
     pub topic: String,
     /// Who takes part, 2 to 8.
     #[serde(deserialize_with = "objects")]
     #[validate(length(min = 2, max = 8, message = "must have 2 to 8 entries"), nested)]
+    #[schema(min_items = 2, max_items = 8)]
     pub bots: Vec<BotSpec>,
     /// How many turns there are to be at most; the limit of the settings where it is absent.
+    #[schema(minimum = 1)]
     pub max_turns: Option<u32>,
     /// Whether what the models think is shown, where their providers tell it.
     pub show_reasoning: Option<bool>,

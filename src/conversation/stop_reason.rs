@@ -1,9 +1,10 @@
 //! Why a model ended its answer.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Why a model ended, in one vocabulary for all providers. Each adapter's `convert` has the table from its provider's own words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
     /// It had said what it wanted to say.

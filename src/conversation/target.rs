@@ -1,6 +1,7 @@
 //! Who is asked to speak for a bot: its own model, and those that stand in for it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use validator::Validate;
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
 };
 
 /// A model of a provider.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Validate)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// Which configured provider is asked.
@@ -18,6 +19,7 @@ pub struct Target {
         length(min = 1, max = 64, message = "must have 1 to 64 characters"),
         custom(function = "no_control")
     )]
+    #[schema(min_length = 1, max_length = 64)]
     pub provider: String,
     /// For which of its models.
     #[validate(
@@ -25,6 +27,7 @@ pub struct Target {
         custom(function = "no_control"),
         custom(function = "not_blank")
     )]
+    #[schema(min_length = 1, max_length = 256)]
     pub model: String,
 }
 

@@ -1,11 +1,12 @@
 //! The transcript: what was said, as exports show it and prompts are made of it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{cost::Cost, stop_reason::StopReason, time::Timestamp, usage::Usage};
 
 /// Where a message comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageKind {
     /// The opening message, from the outside world.
@@ -19,7 +20,7 @@ pub enum MessageKind {
 }
 
 /// How a message came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageStatus {
     /// It was said to its end.

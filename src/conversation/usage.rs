@@ -1,21 +1,27 @@
 //! What a provider says it has counted.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Token counts of one provider request, or the sum of several. Each is `None` where the provider said nothing.
 ///
 /// `input_tokens` is all that went in, cached and cache-written included; `reasoning_tokens` is a part of `output_tokens`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// Everything that went in, in tokens.
+    #[schema(required)]
     pub input_tokens: Option<u64>,
     /// The part of the input that was read from the provider's prompt cache.
+    #[schema(required)]
     pub cached_input_tokens: Option<u64>,
     /// The part of the input that was written into the provider's prompt cache.
+    #[schema(required)]
     pub cache_write_tokens: Option<u64>,
     /// Everything that came out, reasoning included.
+    #[schema(required)]
     pub output_tokens: Option<u64>,
     /// The part of the output that was reasoning.
+    #[schema(required)]
     pub reasoning_tokens: Option<u64>,
 }
 

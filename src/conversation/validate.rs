@@ -1,13 +1,14 @@
 //! Rules for what comes in, and how a broken one is told: a JSON pointer and a reason.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
 /// The most bytes of a topic or a system prompt.
 pub const MAX_TEXT_BYTES: usize = 32 * 1024;
 
 /// A rule that an input breaks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Violation {
     /// Where: a JSON pointer (RFC 6901) into the body; empty for the body itself.
     pub pointer: String,

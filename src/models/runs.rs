@@ -183,16 +183,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn transcript(&self, id: RunId) -> Result<Option<Transcript>, StoreError> {
-        // The run's row says how far this export goes; a turn that ends after that look is not in it yet.
-        let Some(Claimed {
-            run,
-            versions,
-            mut messages,
-            ..
-        }) = self.load(id).await?
-        else {
+        // The run's row says how far this export goes; a turn that ends after that look is not in it yet. What an owner needs beside it,
+        // such as the open turn's attempts, is another moment's by then.
+        let Some(row) = runs::Entity::find_by_id(id.as_uuid()).one(&self.db).await? else {
             return Ok(None);
         };
+        let versions = versions_of(&self.db, id).await?;
+        let mut messages = messages_of(&self.db, id).await?;
+        let run = row.into_run(newest(&versions))?;
         messages.retain(|message| message.turn.is_none_or(|turn| turn < run.totals.turns));
         let spent = spent(&self.db, id, run.totals.turns).await?;
         Ok(Some(Transcript {

@@ -1,6 +1,7 @@
 //! A run with everything that was said in it, as JSON.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::run::{BotView, RunView, TotalView};
 use crate::conversation::{
@@ -9,16 +10,19 @@ use crate::conversation::{
 };
 
 /// The export.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Export)]
 pub struct ExportView {
     #[serde(flatten)]
     run: RunView<VersionedBotView>,
+    #[schema(required)]
     in_progress: Option<InProgressView>,
     messages: Vec<MessageView>,
 }
 
 /// A bot in its newest version, with all that it was.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = VersionedBot)]
 struct VersionedBotView {
     #[serde(flatten)]
     newest: BotView,
@@ -26,47 +30,63 @@ struct VersionedBotView {
     versions: Vec<VersionView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InProgress)]
 struct InProgressView {
     turn: u32,
     bot_index: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Version)]
 struct VersionView {
+    #[schema(required)]
     effective_from_turn: Option<u32>,
     #[serde(flatten)]
     bot: BotView,
 }
 
 /// What a truncation or a summary has beside the rest. It is no turn's message, so it has no `turn`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Cut)]
 struct CutView {
     /// The turn before which it was made.
+    #[schema(required = false)]
     before_turn: Option<u32>,
     /// The oldest turn that its bot is still shown.
+    #[schema(required = false)]
     kept_from_turn: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Message)]
 struct MessageView {
     kind: MessageKind,
+    #[schema(required)]
     turn: Option<u32>,
+    #[schema(required)]
     bot_index: Option<u32>,
+    #[schema(required)]
     bot_version: Option<u32>,
     author: String,
     text: String,
     status: MessageStatus,
+    #[schema(required)]
     stop_reason: Option<StopReason>,
     usage: Usage,
     /// Of the attempt that gave the text, as the usage.
+    #[schema(required)]
     cost_usd: Option<Cost>,
     /// All attempts of the turn together.
+    #[schema(required)]
     total: Option<TotalView>,
+    #[schema(required)]
     provider: Option<String>,
+    #[schema(required)]
     model: Option<String>,
     at: Timestamp,
     #[serde(flatten)]
+    #[schema(value_type = CutView)]
     cut: Option<CutView>,
 }
 

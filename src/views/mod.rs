@@ -4,6 +4,7 @@
 //!
 //! **May import:** conversation.
 
+pub mod event;
 pub mod export;
 pub mod problem;
 pub mod providers;

@@ -8,6 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
+use utoipa::{
+    PartialSchema, ToResponse, ToSchema,
+    openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type, schema::SchemaType},
+};
 
 use crate::conversation::{RunError, Violation};
 
@@ -184,6 +188,52 @@ impl IntoResponse for Problem {
 /// A problem's body as a value, so that the outermost layer can add to it without reading it back.
 #[derive(Debug, Clone)]
 pub struct Body(pub Value);
+
+impl PartialSchema for Problem {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(SchemaType::Type(Type::String));
+        let slug = text()
+            .pattern(Some("^/problems/[a-z-]+$"))
+            .description(Some("A stable name of this kind of problem."));
+        let status = ObjectBuilder::new().schema_type(SchemaType::Type(Type::Integer));
+        let rules = Violation::schema();
+        let rules = ArrayBuilder::new()
+            .items(rules)
+            .description(Some("The rules that the input breaks."));
+        let version = ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::Integer))
+            .description(Some("Of `version-mismatch`: the bot's version now."));
+        let last_event_id = text().description(Some("Of `cursor-ahead`: the run's last event."));
+        ObjectBuilder::new()
+            .description(Some("An error (RFC 9457)."))
+            .property("type", slug)
+            .required("type")
+            .property("title", text())
+            .required("title")
+            .property("status", status.minimum(Some(400)).maximum(Some(599)))
+            .required("status")
+            .property("detail", text())
+            .required("detail")
+            .property("request_id", text())
+            .required("request_id")
+            .property("errors", rules)
+            .property("version", version)
+            .property("last_event_id", last_event_id)
+            .into()
+    }
+}
+
+impl ToSchema for Problem {}
+
+/// In the document of the API: `(status = 404, response = Problem)`.
+impl<'r> ToResponse<'r> for Problem {
+    fn response() -> (&'r str, RefOr<utoipa::openapi::Response>) {
+        (
+            "Problem",
+            utoipa::openapi::Response::new("A problem").into(),
+        )
+    }
+}
 
 impl From<RunError> for Problem {
     fn from(error: RunError) -> Self {

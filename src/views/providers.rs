@@ -1,18 +1,21 @@
 //! The providers as JSON: enough of it to build a form from. Never a key.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::conversation::{
     BreakerInfo, ModelFacts, Offer, ParamName, Price, Rates, Rule, Shape, Timestamp,
 };
 
 /// All providers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Providers)]
 pub struct ProvidersView {
     providers: Vec<ProviderView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Provider)]
 struct ProviderView {
     name: String,
     kind: &'static str,
@@ -25,31 +28,40 @@ struct ProviderView {
 }
 
 /// A model that is not asked for a while.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Breaker)]
 struct BreakerView {
     model: String,
     state: &'static str,
     retry_in_ms: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Model)]
 struct ModelView {
     name: String,
     params: Vec<ParamView>,
+    #[schema(required)]
     context_window: Option<u64>,
+    #[schema(required)]
     max_output: Option<u64>,
     /// Those in force now; empty where none is known.
     prices: Vec<PriceView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Param)]
 struct ParamView {
     name: &'static str,
     r#type: &'static str,
+    #[schema(required, value_type = Option<f64>)]
     min: Option<serde_json::Number>,
+    #[schema(required, value_type = Option<f64>)]
     max: Option<serde_json::Number>,
+    #[schema(required)]
     choices: Option<Vec<String>>,
     /// What the provider does without it is not known.
+    #[schema(required, value_type = Value)]
     default: Option<()>,
     /// Of a list of texts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,16 +74,20 @@ struct ParamView {
     less_than: Option<&'static str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = With)]
 struct WithView {
     name: &'static str,
     values: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Price)]
 struct PriceView {
     from: Timestamp,
+    #[schema(required)]
     service_tier: Option<String>,
+    #[schema(required)]
     max_prompt_tokens: Option<u64>,
     usd_per_million_tokens: Rates,
 }

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, Uri};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::conversation::{
     Bot, BotChange, ContextPolicy, Cost, EndReason, Failure, HistoryPage, Params, Run, RunId,
@@ -9,11 +10,14 @@ use crate::conversation::{
 };
 
 /// A run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Run)]
 pub struct RunView<B = RunBotView> {
     run_id: RunId,
     status: RunStatus,
+    #[schema(required)]
     reason: Option<EndReason>,
+    #[schema(required)]
     error: Option<Failure>,
     topic: String,
     turns: u32,
@@ -22,11 +26,14 @@ pub struct RunView<B = RunBotView> {
     context_policy: ContextPolicy,
     bots: Vec<B>,
     usage: Usage,
+    #[schema(required)]
     cost_usd: Option<Cost>,
     cost_complete: bool,
     last_event_id: String,
     created_at: Timestamp,
+    #[schema(required)]
     started_at: Option<Timestamp>,
+    #[schema(required)]
     finished_at: Option<Timestamp>,
 }
 
@@ -67,9 +74,11 @@ impl<B> RunView<B> {
 }
 
 /// A page of runs, newest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = History)]
 pub struct HistoryView {
     runs: Vec<RunView>,
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 
@@ -110,7 +119,8 @@ fn ascii(text: &str) -> String {
 }
 
 /// A run that was just accepted: where to watch it and where to get it whole.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Started)]
 pub struct StartedView {
     #[serde(flatten)]
     run: RunView,
@@ -149,7 +159,8 @@ impl From<Run> for StartedView {
 }
 
 /// A run that was told to stop.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Stopped)]
 pub struct StoppedView {
     #[serde(flatten)]
     run: RunView,
@@ -166,7 +177,8 @@ impl From<StopAnswer> for StoppedView {
 }
 
 /// A bot of a run in its newest version, with what all its turns took.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RunBot)]
 pub struct RunBotView {
     #[serde(flatten)]
     bot: BotView,
@@ -174,11 +186,13 @@ pub struct RunBotView {
 }
 
 /// What several attempts took, also those that were given up, cut or failed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Total)]
 pub(super) struct TotalView {
     attempts: u32,
     usage: Usage,
     /// The sum of what is known; null where nothing is.
+    #[schema(required)]
     cost_usd: Option<Cost>,
     /// Whether that is all of it.
     cost_complete: bool,
@@ -196,12 +210,14 @@ impl From<Spent> for TotalView {
 }
 
 /// A bot in one version.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Bot)]
 pub struct BotView {
     index: u32,
     name: String,
     provider: String,
     model: String,
+    #[schema(required)]
     system_prompt: Option<String>,
     params: Params,
     fallback: Vec<Target>,
@@ -234,10 +250,12 @@ impl From<Bot> for BotView {
 }
 
 /// A bot that was changed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChangedBot)]
 pub struct ChangedBotView {
     #[serde(flatten)]
     bot: BotView,
+    #[schema(required)]
     effective_from_turn: Option<u32>,
 }
 

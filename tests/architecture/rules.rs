@@ -98,6 +98,9 @@ pub(super) const FENCES: &[(&str, Fence)] = &[
     ("sea_orm", Only(&["models", "app"])),
     ("serde_yaml_ng", Only(&["app"])),
     ("sse_stream", Only(&["providers"])),
+    // Where JSON is made that the API shows, and where its document is put together.
+    ("utoipa", Only(&["conversation", "views", "controllers"])),
+    ("utoipa_swagger_ui", Only(&["controllers"])),
     // The rules are pure: no clock, no I/O, no async.
     ("tokio", NotIn(&["conversation"])),
     ("tokio_util", NotIn(&["conversation"])),

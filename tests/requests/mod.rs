@@ -5,4 +5,6 @@ mod bad_input;
 mod history;
 mod idempotency;
 mod login;
+mod openapi;
 mod raw;
+mod statuses;

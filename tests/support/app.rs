@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Database, Event, Fold, SseClient};
+use super::{Database, Event, Fold, SseClient, contract};
 
 /// No single wait may take longer: what is waited for comes by an event, or the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,6 +27,7 @@ pub(crate) fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
         .tls_certs_only([])
         .build()
         .unwrap()
@@ -174,14 +175,20 @@ impl TestApp {
         self.client.request(method.parse().unwrap(), self.url(path))
     }
 
+    /// The answer, held against the document of the API.
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let response = within("an answer", request.send()).await.unwrap();
+        let request = request.build().unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = within("an answer", self.client.execute(request)).await;
+        let response = response.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer {
+        let answer = Answer {
             status,
             headers,
             text: within("a body", response.text()).await.unwrap(),
-        }
+        };
+        contract().check(method.as_str(), &path, &answer);
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

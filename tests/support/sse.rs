@@ -7,6 +7,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::contract;
+
 /// No single wait for the server may take longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -174,6 +176,9 @@ impl SseClient {
         while let Some(chunk) = self.chunk().await {
             let events = self.decoder.feed(&chunk);
             if !events.is_empty() {
+                events
+                    .iter()
+                    .for_each(|event| contract().check_event(event));
                 return events;
             }
         }

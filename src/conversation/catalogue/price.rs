@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::conversation::{
     cost::{self, Cost},
@@ -12,7 +13,8 @@ use crate::conversation::{
 
 /// What tokens cost: whole 10⁻¹² dollars for each, which is millionths of a dollar for a million of them. Its JSON is dollars for
 /// a million.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(value_type = f64, minimum = 0)]
 pub struct Rate(u64);
 
 /// Digits after the point of the dollars for a million tokens.
@@ -49,15 +51,18 @@ impl Serialize for Rate {
 }
 
 /// What each kind of token costs, in dollars for a million.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Rates {
     /// Input that was neither read from a cache nor written into one.
     pub input: Rate,
     /// Input that was read from a cache.
+    #[schema(required)]
     pub cached_input: Option<Rate>,
     /// Input that was written into a cache, to be kept for five minutes or the provider's usual time.
+    #[schema(required)]
     pub cache_write_5m: Option<Rate>,
     /// Input that was written into a cache, to be kept for an hour. Parley asks for none.
+    #[schema(required)]
     pub cache_write_1h: Option<Rate>,
     /// Output, reasoning included.
     pub output: Rate,

@@ -205,15 +205,18 @@ impl Driver {
         free.next()
     }
 
-    /// When the first of the others has rested after its failure.
+    /// When the first of the others that still rest after a failure has rested. One that has, and was not let through all the same, is
+    /// no reason to look again.
     fn rested(
         &self,
         targets: &[Target],
         failed: &[FailedAttempt],
         instead_of: &Target,
     ) -> Option<Instant> {
+        let now = Instant::now();
         let others = self.others(targets, failed, instead_of);
-        others.filter_map(|target| self.rest_of(target)).min()
+        let rests = others.filter_map(|target| self.rest_of(target));
+        rests.filter(|until| *until > now).min()
     }
 
     /// The targets that are worth asking in the place of that one.

@@ -338,3 +338,23 @@ async fn a_stand_in_that_fails_is_left_alone_as_long_as_it_asks_for() {
     assert!(rested >= Duration::from_millis(295), "{rested:?}");
     app.close().await;
 }
+
+/// Where the stand-in is left alone, too, a run waits for one of them, and says so a few times and not all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_are_left_alone_a_run_waits_quietly() {
+    let settings = json!({
+        "breaker": {"failures": 1, "open_ms": 1_000},
+        "retry": {"max_attempts": 3},
+    });
+    let app = TestApp::with(Script::text("Well."), settings).await;
+    for model in ["model-a", "stand-in"] {
+        app.simulator.enqueue_for(model, Script::status(503));
+    }
+    let id = start(&app, &order(1)).await;
+    let events = app.events(&id).await;
+    assert_eq!(events.last().unwrap().name, "run.completed");
+    let errors = of(&events, "error").len();
+    assert!(errors <= 6, "{errors} errors");
+    assert_eq!(app.simulator.requests().len(), 3);
+    app.close().await;
+}

@@ -59,12 +59,7 @@ pub struct Head {
 impl Head {
     /// Adds an attempt of that bot to the sums. `settled`: whether no more can be charged than was counted.
     pub fn spend(&mut self, bot_index: u32, usage: Usage, cost: Option<Cost>, settled: bool) {
-        let mut sum = Spent {
-            attempts: 0,
-            usage: self.usage,
-            cost: self.cost,
-            complete: self.cost_complete,
-        };
+        let mut sum = self.sum();
         sum.add(usage, cost, settled);
         (self.usage, self.cost, self.cost_complete) = (sum.usage, sum.cost, sum.complete);
         let of_bot = usize::try_from(bot_index).ok();
@@ -76,17 +71,21 @@ impl Head {
     /// What the run has taken so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let sum = Spent {
+        Totals {
+            turns: self.turns,
+            usage: self.usage,
+            cost_usd: self.sum().cost_usd(),
+            cost_complete: self.cost_complete,
+        }
+    }
+
+    /// The run's sums; how many attempts they are of is not kept.
+    fn sum(&self) -> Spent {
+        Spent {
             attempts: 0,
             usage: self.usage,
             cost: self.cost,
             complete: self.cost_complete,
-        };
-        Totals {
-            turns: self.turns,
-            usage: self.usage,
-            cost_usd: sum.cost_usd(),
-            cost_complete: self.cost_complete,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{endings::ending, file, node::Node, start_order};
 use crate::support::{talk, within};
 
 /// Starts a talk whose fifth turn is too long for its model, and whose later requests of that model are never answered.
-async fn too_long(policy: &str) -> (tempfile::TempDir, Simulator, Node, String) {
+async fn too_long(policy: &str, settings: &str) -> (tempfile::TempDir, Simulator, Node, String) {
     let folder = tempfile::tempdir().unwrap();
     let talkative = Script::text(&vec!["tea"; 300].join(" "));
     let simulator = Simulator::start(([127, 0, 0, 1], 0).into(), talkative);
@@ -19,7 +19,7 @@ async fn too_long(policy: &str) -> (tempfile::TempDir, Simulator, Node, String) 
     queue(Script::text("unheard").window(1));
     queue(Script::silent());
     let base = format!("http://{}", simulator.address());
-    let mut node = Node::new(folder.path(), &file(&folder), &base, "{}");
+    let mut node = Node::new(folder.path(), &file(&folder), &base, settings);
     node.start().await;
     let mut order = talk(7);
     order["context_policy"] = json!(policy);
@@ -51,7 +51,7 @@ fn beginnings(simulator: &Simulator) -> Vec<String> {
 /// The summary is asked for again; one that was written is kept, however often the process dies after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_summary_that_was_lost_is_asked_for_again_and_one_that_was_written_is_not() {
-    let (_folder, simulator, mut node, id) = too_long("summarise").await;
+    let (_folder, simulator, mut node, id) = too_long("summarise", "{}").await;
     simulator.enqueue_for("model-a", Script::text("They like tea."));
     simulator.enqueue_for("model-a", Script::silent());
     node.kill();
@@ -87,7 +87,7 @@ async fn a_summary_that_was_lost_is_asked_for_again_and_one_that_was_written_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_left_out_stays_left_out() {
-    let (_folder, simulator, mut node, id) = too_long("truncate_oldest").await;
+    let (_folder, simulator, mut node, id) = too_long("truncate_oldest", "{}").await;
     node.kill();
     node.start().await;
     let (names, last) = ending(&node, &id).await;
@@ -97,5 +97,33 @@ async fn what_was_left_out_stays_left_out() {
     let prompts = beginnings(&simulator);
     assert_eq!(prompts[3], prompts[4], "the same is asked again");
     assert!(prompts[5].starts_with(&prompts[4]), "and only grows");
+    simulator.stop().await;
+}
+
+/// A summary that does not end in time is cut off as a turn is, and asked for again by the next process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_that_takes_too_long_is_cut_off_and_asked_for_again() {
+    let (_folder, simulator, mut node, id) = too_long("summarise", "{ drain_seconds: 1 }").await;
+    simulator.enqueue_for("model-a", Script::text("They like tea."));
+    node.signal("TERM");
+    assert!(node.ended().await.success(), "{}", node.log());
+    node.start().await;
+    let (mut names, last) = ending(&node, &id).await;
+    names.retain(|name| name != "turn.delta");
+    let turn = ["turn.started", "turn.completed"];
+    let mut expected = vec!["run.started"];
+    expected.extend(turn.repeat(4));
+    expected.extend([
+        "turn.started",
+        "error",
+        "turn.restarted",
+        "context.summarised",
+        "turn.completed",
+    ]);
+    expected.extend(turn.repeat(2));
+    expected.push("run.completed");
+    assert_eq!(names, expected, "{last}");
+    let prompts = beginnings(&simulator);
+    assert_eq!(prompts[3], prompts[4], "the same is asked again");
     simulator.stop().await;
 }

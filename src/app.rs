@@ -72,7 +72,7 @@ impl Hooks for App {
     }
 
     async fn before_run(ctx: &AppContext) -> Result<()> {
-        boot::check_mode(&ctx.config)?;
+        boot::check_blocks(&ctx.config)?;
         let parts = Parts::start(ctx).await?;
         parts::warn(ctx).await?;
         // With a queue, only processes that take jobs drive runs: `connect_workers`.

@@ -96,11 +96,16 @@ pub(super) fn works_only() -> bool {
         })
 }
 
-/// Makes sure that the worker mode suits the database.
+/// Makes sure that what stands in Loco's own blocks suits: the worker mode the database, and nothing is set that is not used.
 ///
 /// # Errors
 /// When it does not.
-pub(super) fn check_mode(config: &Config) -> Result<()> {
+pub(super) fn check_blocks(config: &Config) -> Result<()> {
+    let cors = config.server.middlewares.cors.as_ref();
+    if cors.is_some_and(|cors| cors.enable) {
+        let reason = "server.middlewares.cors is not used: list the origins in settings.http.allowed_origins";
+        return Err(Error::string(reason));
+    }
     if config.workers.mode == WorkerMode::BackgroundQueue && is_memory(&config.database.uri) {
         return Err(nobody_finds("a job queue (workers.mode: BackgroundQueue)"));
     }

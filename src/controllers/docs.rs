@@ -19,6 +19,9 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      form-action 'none'; frame-ancestors 'none'",
 );
 
+/// The files are the program's own: what a browser keeps of them for a while is not old.
+const KEPT: HeaderValue = HeaderValue::from_static("private, max-age=600");
+
 /// The viewer of the document
 #[utoipa::path(
     get,
@@ -60,6 +63,7 @@ pub(super) async fn show_docs_file(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, kind);
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(header::CACHE_CONTROL, KEPT);
     Ok(response)
 }
 

@@ -1,16 +1,20 @@
 //! What every request passes, as Loco middleware layers: they show in `cargo loco middleware`.
 //!
-//! In Loco's list a later layer meets the request earlier. A request meets, from the outside in: request id, `problem` (one log
-//! line, every error as problem+json), secure headers, catch panic, `cross_site`, `basic_auth`, `rate_limit`, the handler.
+//! In Loco's list a later layer meets the request earlier. A request meets, from the outside in: request id, `cors` (a preflight ends
+//! there: it never has a login), `compression`, `problem` (one log line, every error as problem+json), secure headers, catch panic,
+//! `cross_site`, `basic_auth`, `rate_limit`, the handler.
 //!
 //! **Invariant:** no answer with an error status leaves but as problem+json with the request's id; a 5xx is logged once.
 //!
 //! **May import:** orchestrator, identity, views, conversation.
 
 mod auth;
+mod compression;
+mod cors;
 mod cross_site;
 mod problem;
 mod rate_limit;
+mod secure_headers;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -45,13 +49,21 @@ pub struct Guards {
     pub origins: Arc<AllowedOrigins>,
 }
 
-/// Puts our layers into Loco's list, and takes out those that do not suit: `ETag`s and compression have no place on streams, the
-/// fallback is a page with a style sheet from elsewhere, the payload limit answers before the rest of a body is read.
+/// Puts our layers into Loco's list, and takes out those that do not suit: `ETag`s have no place on streams, the fallback is a page
+/// with a style sheet from elsewhere, the payload limit answers before the rest of a body is read. Whether answers are compressed, and
+/// other secure headers than ours, are said where Loco has them: `server.middlewares`.
 pub fn stack(
     mut layers: Vec<Box<dyn MiddlewareLayer>>,
     guards: &Guards,
 ) -> Vec<Box<dyn MiddlewareLayer>> {
+    let enabled = |name| {
+        let mut layers = layers.iter();
+        layers.any(|layer| layer.name() == name && layer.is_enabled())
+    };
+    let (compression, secure_headers) = (enabled("compression"), enabled("secure_headers"));
     for name in [
+        "compression",
+        "cors",
         "limit_payload",
         "etag",
         "remote_ip",
@@ -60,6 +72,9 @@ pub fn stack(
         "powered_by",
     ] {
         layers.retain(|layer| layer.name() != name);
+    }
+    if !secure_headers {
+        layers.replace("secure_headers", Box::new(secure_headers::layer()));
     }
     layers
         .insert_before(
@@ -74,7 +89,14 @@ pub fn stack(
             "catch_panic",
             Box::new(cross_site::CrossSite::new(guards.clone())),
         )
-        .insert_before("request_id", Box::new(problem::ProblemLayer));
+        .insert_before("request_id", Box::new(problem::ProblemLayer))
+        .insert_before(
+            "request_id",
+            Box::new(compression::Compression {
+                enable: compression,
+            }),
+        )
+        .insert_before("request_id", Box::new(cors::Cors::new(guards.clone())));
     layers
 }
 

@@ -85,7 +85,7 @@ pub struct BasicAuth {
 pub struct Http {
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<ipnet::IpNet>,
-    /// Whose pages may send unsafe requests, beside our own.
+    /// Whose pages may call the API, beside our own: read answers (CORS) and send unsafe requests.
     pub allowed_origins: Vec<String>,
     /// Whether pages of the same site, but another origin, may.
     pub allow_same_site: bool,

@@ -53,6 +53,20 @@ fn a_port_that_is_none_stops_the_boot() {
     }
 }
 
+/// There is one list of origins: Loco's own would say another.
+#[test]
+fn origins_in_the_wrong_place_stop_the_boot() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = "  middlewares:\n";
+    let cors =
+        format!("{from}    cors: {{ enable: true, allow_origins: [\"https://a.example\"] }}\n");
+    let mut command = configured(folder.path(), from, &cors);
+    says(
+        &mut command,
+        &["server.middlewares.cors", "settings.http.allowed_origins"],
+    );
+}
+
 #[test]
 fn bounds_of_settings_are_told_with_their_paths() {
     let folder = tempfile::tempdir().unwrap();

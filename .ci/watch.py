@@ -140,9 +140,9 @@ class Mishaps:
                 await self.stream(self.streams, upstream, reader, writer)
             else:
                 answer = await upstream.read(-1)
-                if line.startswith("POST /api/run "):
+                if line.startswith("POST /api/run ") and b" 201 " in answer[:20]:
                     self.orders += 1
-                    if self.orders == 1 and b" 201 " in answer[:20]:
+                    if self.orders == 1:
                         self.happened.append("answer lost")
                         return self.reset(writer)
                 writer.write(answer)

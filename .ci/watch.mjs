@@ -19,9 +19,10 @@ async function talk(base, topic, login) {
   }
   await page.goto(`${base}/watch.html`);
   await page.evaluate(() => {
-    window.steps = 0;
-    const count = (changes) => (window.steps += changes.length);
-    new MutationObserver(count).observe(document.querySelector("article"), { subtree: true, characterData: true });
+    // What stood on the page, and where, each time that something changed.
+    window.seen = [];
+    const look = (changes) => window.seen.push(...changes.map(({ target }) => ({ target, text: target.data })));
+    new MutationObserver(look).observe(document.querySelector("article"), { subtree: true, characterData: true });
   });
   await page.fill("[name=topic]", topic);
   if (login) {
@@ -34,7 +35,9 @@ async function talk(base, topic, login) {
   return page.evaluate(() => ({
     status: document.querySelector("[role=status]").textContent,
     texts: [...document.querySelectorAll("article p")].map((turn) => turn.textContent),
-    steps: window.steps,
+    steps: window.seen.length,
+    // A bot of the simulator begins again with the same words: whatever stood there was a beginning of what stands at the end.
+    wrong: window.seen.filter(({ target, text }) => !target.data.startsWith(text)).map(({ text }) => text),
   }));
 }
 

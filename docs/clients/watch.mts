@@ -1,10 +1,11 @@
 // Starts a talk, or comes back to one, and shows it as it is spoken.
 //
-// node watch.js http://localhost:5150 "Is tea better than coffee?"
-// node watch.js "http://localhost:5150/api/stream/RUN_ID?last_event_id=2-7"
+// node watch.mjs http://localhost:5150 "Is tea better than coffee?"
+// node watch.mjs "http://localhost:5150/api/stream/RUN_ID?last_event_id=2-7"
 //
 // The talk goes by on stderr; in the end the turns' texts come as JSON on stdout. PARLEY_LOGIN=user:password logs in.
-// Needs Node 20 or newer and nothing else. Compile it with: npx -p typescript -p @types/node@20 tsc --strict --target es2022 --module nodenext watch.ts
+// Needs Node 20 or newer and nothing else. To compile it:
+// npm install typescript@5 @types/node@20 && npx tsc --strict --target es2022 --module nodenext watch.mts
 
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -58,10 +59,13 @@ function apply(event: Event): boolean {
   }
 }
 
-/** The answer to a request, whose every wait ends after so much silence. `heard` is called for each sign of life. */
-async function ask(url: string, init: RequestInit): Promise<{ answer: Response; heard: () => void; leave: () => void }> {
+/** An answer, what to call at each sign of life, and what to call when it is read. */
+type Asked = { answer: Response; heard: () => void; leave: () => void };
+
+/** Asks. Every wait for the answer, and within it, ends after so much silence. */
+async function ask(url: string, init: RequestInit): Promise<Asked> {
   const controller = new AbortController();
-  const silence = setTimeout(() => controller.abort(new Error("silent for too long")), SILENCE);
+  const silence = setTimeout(() => controller.abort(), SILENCE);
   const leave = () => clearTimeout(silence);
   try {
     const headers = { ...authorization, ...(init.headers as Record<string, string>) };
@@ -94,14 +98,12 @@ async function* events(body: AsyncIterable<Uint8Array>, heard: () => void): Asyn
   }
 }
 
-/** Waits as long as the server asks for. */
-function comeBack(answer?: Response): Promise<void> {
-  const asked = answer?.headers.get("retry-after") ?? "";
-  return sleep(/^\d+$/.test(asked) ? Number(asked) * 1_000 : wait);
-}
-
-/** A problem that does not pass by itself ends the program, in the server's own words. */
-async function refused(answer: Response): Promise<never> {
+/** Waits as long as the server asks for. A problem that does not pass by itself ends the program, in the server's own words. */
+async function goOn(answer?: Response): Promise<void> {
+  if (!answer || answer.ok || PASSING.includes(answer.status)) {
+    const asked = answer?.headers.get("retry-after") ?? "";
+    return sleep(/^\d+$/.test(asked) ? Number(asked) * 1_000 : wait);
+  }
   if (answer.headers.get("content-type")?.includes("json")) {
     const problem = (await answer.json()) as Problem;
     const rules = (problem.errors ?? []).map((rule) => `\n  ${rule.pointer}: ${rule.reason}`);
@@ -116,17 +118,16 @@ async function start(base: string, topic: string): Promise<string> {
   const bots = [{ provider: "openai", model: "gpt-6-luna" }, { provider: "anthropic", model: "claude-haiku-5-5", name: "Bob" }];
   const body = JSON.stringify({ topic, max_turns: 4, bots });
   for (;;) {
-    let answer: Response | undefined;
+    let asked: Asked | undefined;
     try {
-      const asked = await ask(`${base}/api/run`, { method: "POST", headers, body });
-      answer = asked.answer;
-      if (answer.status === 201) return base + ((await answer.json()) as { stream_url: string }).stream_url;
-      asked.leave();
+      asked = await ask(`${base}/api/run`, { method: "POST", headers, body });
+      if (asked.answer.status === 201) return base + ((await asked.answer.json()) as { stream_url: string }).stream_url;
     } catch {
       // cut off: did it arrive? The key makes that no question.
+    } finally {
+      asked?.leave();
     }
-    if (answer && !PASSING.includes(answer.status)) await refused(answer);
-    await comeBack(answer);
+    await goOn(asked?.answer);
   }
 }
 
@@ -134,23 +135,22 @@ async function start(base: string, topic: string): Promise<string> {
 async function watch(url: string): Promise<void> {
   let cursor = "";
   for (;;) {
-    let answer: Response | undefined;
+    let asked: Asked | undefined;
     try {
-      const asked = await ask(url, { headers: cursor ? { "last-event-id": cursor } : {} });
-      answer = asked.answer;
-      if (answer.status === 204) return asked.leave(); // over, and nothing is missing
-      if (answer.status === 200 && answer.body) {
-        for await (const [id, event] of events(answer.body, asked.heard)) {
+      asked = await ask(url, { headers: cursor ? { "last-event-id": cursor } : {} });
+      if (asked.answer.status === 204) return; // over, and nothing is missing
+      if (asked.answer.status === 200 && asked.answer.body) {
+        for await (const [id, event] of events(asked.answer.body, asked.heard)) {
           cursor = id;
-          if (apply(event)) return asked.leave();
+          if (apply(event)) return;
         }
       }
-      asked.leave();
     } catch {
       // cut off, or silent for too long
+    } finally {
+      asked?.leave();
     }
-    if (answer && answer.status !== 200 && !PASSING.includes(answer.status)) await refused(answer);
-    await comeBack(answer); // also after a clean end: only a final event is the end
+    await goOn(asked?.answer); // also after a clean end: only a final event is the end
   }
 }
 

@@ -9,6 +9,8 @@
 mod addresses;
 mod environment;
 mod file;
+#[cfg(test)]
+mod page;
 mod providers;
 mod read;
 
@@ -121,6 +123,7 @@ pub struct ApiKind {
 
 /// Which of `OpenAI`'s APIs a provider is asked by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "snake_case")]
 pub enum Api {
     /// Responses at `OpenAI`'s own address and for models that have no other, else Chat Completions.
@@ -134,6 +137,7 @@ pub enum Api {
 
 /// The field of Chat Completions for the most tokens of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "snake_case")]
 pub enum MaxTokensField {
     /// The older one, which all know.
@@ -144,6 +148,7 @@ pub enum MaxTokensField {
 
 /// The role of the system prompt in Chat Completions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "snake_case")]
 pub enum SystemRole {
     /// The one that all know.

@@ -1,6 +1,7 @@
 {% set module = name | snake_case -%}
 {% set many = name | plural | snake_case -%}
-{% set view = name | pascal_case ~ "View" -%}
+{% set type = name | pascal_case -%}
+{% set view = type ~ "View" -%}
 {% set words = many | replace(from="_", to=" ") -%}
 {% set policy = many | replace(from="_", to="-") -%}
 to: "target/generated/controller"
@@ -36,7 +37,7 @@ injections:
 use axum::Json;
 use loco_rs::{
     controller::Routes,
-    prelude::{% raw %}{{% endraw %}get{% for verb in ["delete", "post", "put"] %}{% for action in actions %}{% if action.verb == verb %}, {{verb}}{% break %}{% endif %}{% endfor %}{% endfor %}{% raw %}}{% endraw %},
+    prelude::{ {{- "get"}}{% for verb in ["delete", "post", "put"] %}{% for action in actions %}{% if action.verb == verb %}, {{verb}}{% break %}{% endif %}{% endfor %}{% endfor -%} },
 };
 
 use crate::views::{{module}}::{{view}};

@@ -59,7 +59,10 @@ pub(super) fn identifier(name: &str) -> Result<(), String> {
 pub(super) fn noun(name: &str) -> Result<(), String> {
     identifier(name)?;
     let lower = name.to_lowercase();
-    if let Some((_, instead)) = IRREGULAR.iter().find(|(word, _)| lower.ends_with(word)) {
+    if let Some((_, instead)) = IRREGULAR
+        .iter()
+        .find(|(word, _)| lower.rsplit('_').next() == Some(word))
+    {
         return Err(format!(
             "{name:?} is irregular: say {instead:?}, or another word"
         ));

@@ -256,7 +256,7 @@ impl {{form}} {
 
 use sea_orm::{
     ActiveModelTrait as _,
-    ActiveValue::{Set, Unchanged},
+    ActiveValue::{Set{% if timed or fields | length > 0 %}, Unchanged{% endif -%} },
     ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use uuid::Uuid;
@@ -389,7 +389,7 @@ fn given(form: &{{form}}) -> Result<ActiveModel, StoreError> {
         {{f.0}}: Set(form.{{f.0}}),
 {%- endif %}
 {%- endfor %}
-        ..ActiveModel::default()
+        ..Default::default()
     })
 }
 

@@ -59,7 +59,6 @@ use axum::{
     http::{HeaderName, StatusCode, header::LOCATION},
 };
 use loco_rs::{controller::Routes, prelude::get};
-use uuid::Uuid;
 
 use super::{
     extract::{Door, JsonBody},
@@ -269,7 +268,7 @@ async fn from_the_first_to_the_last() {
 {% endfor -%}
     }
     "#);
-    let mut least = body();
+    let {% if members | join(sep=" ") is containing("|null") %}mut {% endif %}least = body();
 {%- for member in members %}{% set m = member | split(pat="|") %}{% if m.2 %}
     least["{{m.0}}"] = Value::Null;
 {%- endif %}{% endfor %}

@@ -85,6 +85,9 @@ pub(crate) fn refuse(args: &[String]) -> Result<(), String> {
             names::noun(name)?;
             let taken = fs::read_to_string("src/conversation/mod.rs").unwrap_or_default();
             names::free(name, &taken)?;
+            if rest.is_empty() {
+                return Err(format!("say what a {name} has, such as text:string!"));
+            }
             fields::check(rest, fields::Into::NewTable)
         }
         "migration" => {
@@ -183,6 +186,7 @@ mod tests {
             ("-e test g task type", "type"),
             ("generate model people", "person"),
             ("generate model run", "Run"),
+            ("generate model label", "text:string!"),
             ("generate scaffold label text:decimal", "decimal"),
             ("generate migration AddTextToLabels text:string^", "unique"),
         ] {

@@ -134,6 +134,7 @@ mod tests {
             "address",
             "status",
             "BlogPost",
+            "specimen",
         ] {
             assert_eq!(noun(good), Ok(()), "{good}");
         }

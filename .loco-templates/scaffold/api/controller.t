@@ -28,6 +28,7 @@
 {% set answers = answers | concat(with='created_at|"2026-11-24T12:00:00.000Z"|') | concat(with='updated_at|"2026-11-24T12:00:00.000Z"|') -%}
 {% endif -%}
 {% set answers = answers | sort -%}
+{% set nulls = members | join(sep=" ") -%}
 to: "target/generated/scaffold_routes"
 skip_glob: "src/controllers/{{many}}.rs"
 message: "Its routes are in src/controllers/{{many}}.rs, behind the login, and making one is limited; its snapshots are in tests/requests/{{many}}.rs. See what changed in the document of the API: `cargo insta review`, or `INSTA_UPDATE=always cargo test the_document`."
@@ -268,7 +269,7 @@ async fn from_the_first_to_the_last() {
 {% endfor -%}
     }
     "#);
-    let {% if members | join(sep=" ") is containing("|null") %}mut {% endif %}least = body();
+    let {% if nulls is containing("|null") %}mut {% endif %}least = body();
 {%- for member in members %}{% set m = member | split(pat="|") %}{% if m.2 %}
     least["{{m.0}}"] = Value::Null;
 {%- endif %}{% endfor %}

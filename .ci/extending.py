@@ -1,5 +1,5 @@
-"""Follows a page to the letter: its ```sh blocks are run, one after the other; a block whose first line says where it goes, in a
-comment such as `// src/a.rs, after: a line`, is put there. Fails at the first that cannot be."""
+"""Follows a page to the letter: its ```sh blocks are run, one after the other; a block with the name of a file is put there,
+where it says: `rust src/a.rs after: a line`. Fails at the first that cannot be."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PLACE = re.compile(r"(?P<where>after|before|instead of) `(?P<line>.+)`")
+PLACE = re.compile(r"(?P<where>after|before|instead of): (?P<line>.+)")
 
 
 def edit(file: str, place: str, text: str) -> None:

@@ -1,4 +1,8 @@
 {% set module = name | snake_case -%}
-to: "target/generated/nothing"
-skip_glob: "src/conversation/mod.rs"
+{% set type = module | pascal_case -%}
+to: "assets/{{module}}/data.json"
+skip_exists: true
 ---
+{
+  "names": ["one", "two"]
+}

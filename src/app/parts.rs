@@ -16,7 +16,7 @@ use crate::{
     controllers::extract::Door,
     conversation::{Catalogue, RetryPolicy},
     event_log::EventLog,
-    identity::{Authenticator, BasicCredential, RateLimiter},
+    identity::{Authenticator, BasicCredential},
     middleware::{AllowedOrigins, Guards, stack},
     models::{DrivingLock, PoolOptions, Store, connect, is_memory, unsynced},
     orchestrator::{self, Doorbell, Runs, Supervisor},
@@ -206,8 +206,7 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
     };
     let guards = Guards {
         authenticator: guarded.then(authenticator),
-        run_creations: guarded
-            .then(|| Arc::new(RateLimiter::per_minute(settings.run_creations_per_minute))),
+        creations_per_minute: guarded.then_some(settings.run_creations_per_minute),
         trusted_proxies: settings.http.trusted_proxies.clone().into(),
         origins: Arc::new(AllowedOrigins {
             list: settings.http.allowed_origins.clone(),

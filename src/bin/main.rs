@@ -1,4 +1,7 @@
-//! The command line: Loco's, with two tasks that need nothing of it.
+//! The command line: Loco's, with a task that needs nothing of it, and with what our templates want beside its generator.
+
+#[cfg(debug_assertions)]
+mod generate;
 
 use loco_rs::cli;
 use migration::Migrator;
@@ -28,6 +31,24 @@ fn run() -> loco_rs::Result<()> {
     {
         return hash_password::ask_and_print().map_err(|reason| loco_rs::Error::string(&reason));
     }
+    #[cfg(debug_assertions)]
+    if generate::asked(&args) {
+        return generated(&args);
+    }
+    command()
+}
+
+/// Loco's generator; like it, in debug builds only.
+#[cfg(debug_assertions)]
+fn generated(args: &[String]) -> loco_rs::Result<()> {
+    let told = |reason: String| loco_rs::Error::string(&reason);
+    generate::refuse(args).map_err(told)?;
+    generate::clear().map_err(told)?;
+    command()?;
+    generate::unfold().map_err(told)
+}
+
+fn command() -> loco_rs::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -187,6 +187,19 @@ fn hash(bytes: &[u8]) -> Result<String, Problem> {
     Ok(base64::engine::general_purpose::STANDARD_NO_PAD.encode(Sha256::digest(value.to_string())))
 }
 
+/// The JSON body of a request, checked for form (its rules are the domain's).
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppContext> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, Problem> {
+        let (headers, bytes) = whole(request, ctx).await?;
+        require_type(&headers, JSON)?;
+        parse(&bytes).map(Self)
+    }
+}
+
 /// A JSON body that may be absent: then its type's default. Without a body, no content type is asked for.
 pub struct OptionalJsonBody<T>(pub T);
 

@@ -13,5 +13,6 @@ pub mod health;
 mod history;
 pub mod openapi;
 pub mod providers;
+pub mod resource;
 pub mod runs;
 pub mod streams;

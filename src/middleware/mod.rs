@@ -32,7 +32,7 @@ use loco_rs::{
 pub use cross_site::AllowedOrigins;
 
 use crate::{
-    identity::{Authenticator, ClientKey, RateLimiter, client_address},
+    identity::{Authenticator, ClientKey, client_address},
     views::problem::Problem,
 };
 
@@ -41,8 +41,8 @@ use crate::{
 pub struct Guards {
     /// Who may come in; `None` in `DEV_MODE`: everybody.
     pub authenticator: Option<Arc<Authenticator>>,
-    /// How many runs a client may create; `None` in `DEV_MODE`: any number.
-    pub run_creations: Option<Arc<RateLimiter>>,
+    /// How many runs a client may create in a minute, and how many of anything else; `None` in `DEV_MODE`: any number.
+    pub creations_per_minute: Option<u32>,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Whose pages may send unsafe requests.

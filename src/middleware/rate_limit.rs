@@ -1,4 +1,6 @@
-//! How many runs a client may create in a minute.
+//! How many runs a client may create in a minute, and how many of whatever else is created by its routes.
+//!
+//! What is limited stands in one table, `CREATIONS`: each row counts by itself, all by the limit of the settings.
 //!
 //! Fields: `RateLimit` and `RateLimit-Policy` of the IETF's draft-ietf-httpapi-ratelimit-headers-10.
 
@@ -6,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
@@ -15,9 +17,34 @@ use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 
 use super::{Guards, seconds};
 use crate::{
-    identity::{Claim, Verdict},
+    identity::{Claim, RateLimiter, Verdict},
     views::problem::Problem,
 };
+
+/// A route whose POST makes something.
+struct Creation {
+    /// As the router has it.
+    path: &'static str,
+    /// What it makes.
+    what: &'static str,
+    /// Of the problem.
+    title: &'static str,
+    /// The name in `RateLimit-Policy`.
+    policy: &'static str,
+    /// Whether the handler takes an `Idempotency-Key` and counts by itself: it knows whether the request makes something.
+    keyed: bool,
+}
+
+const CREATIONS: &[Creation] = &[
+    Creation {
+        path: "/api/run",
+        what: "runs",
+        title: "Too many runs",
+        policy: "run-creations",
+        keyed: true,
+    },
+    // rate-limit-inject (do not remove: generated POSTs are named above it)
+];
 
 pub(super) struct RateLimit {
     guards: Guards,
@@ -29,76 +56,106 @@ impl RateLimit {
     }
 }
 
+/// What the layer works with.
+#[derive(Clone)]
+struct Limits {
+    guards: Guards,
+    /// In the order of `CREATIONS`; empty where nothing is limited.
+    limiters: Arc<[Arc<RateLimiter>]>,
+}
+
+impl Limits {
+    /// The row of the request's route, and who counts for it.
+    fn of(&self, request: &Request) -> Option<(&'static Creation, &Arc<RateLimiter>)> {
+        if request.method() != Method::POST {
+            return None;
+        }
+        let path = request.extensions().get::<MatchedPath>()?;
+        let mut rows = CREATIONS.iter().zip(self.limiters.iter());
+        rows.find(|(creation, _)| creation.path == path.as_str())
+    }
+}
+
 impl MiddlewareLayer for RateLimit {
     fn name(&self) -> &'static str {
         "rate_limit"
     }
 
     fn is_enabled(&self) -> bool {
-        self.guards.run_creations.is_some()
+        self.guards.creations_per_minute.is_some()
     }
 
     fn config(&self) -> serde_json::Result<serde_json::Value> {
-        let limit = self
-            .guards
-            .run_creations
-            .as_ref()
-            .map(|limiter| limiter.limit());
+        let limit = self.guards.creations_per_minute;
         Ok(serde_json::json!({"enable": self.is_enabled(), "run_creations_per_minute": limit}))
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
-        Ok(app.layer(from_fn_with_state(self.guards.clone(), limit)))
+        let limit = self.guards.creations_per_minute;
+        let limiters = limit.iter().flat_map(|limit| {
+            let new = |_| Arc::new(RateLimiter::per_minute(*limit));
+            CREATIONS.iter().map(new)
+        });
+        let limits = Limits {
+            guards: self.guards.clone(),
+            limiters: limiters.collect(),
+        };
+        Ok(app.layer(from_fn_with_state(limits, limit_creations)))
     }
 }
 
-async fn limit(State(guards): State<Guards>, mut request: Request, next: Next) -> Response {
-    let creates_a_run = request.method() == Method::POST && request.uri().path() == "/api/run";
-    let Some(limiter) = guards.run_creations.as_ref().filter(|_| creates_a_run) else {
+async fn limit_creations(
+    State(limits): State<Limits>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some((creation, limiter)) = limits.of(&request) else {
         return next.run(request).await;
     };
-    let claim = Claim::new(Arc::clone(limiter), guards.client(&request));
+    let claim = Claim::new(Arc::clone(limiter), limits.guards.client(&request));
     // A request that comes again under its key makes nothing. Whether it does, the handler knows first.
-    let later = request.headers().contains_key("idempotency-key");
+    let later = creation.keyed && request.headers().contains_key("idempotency-key");
     if !later && let Some(Verdict::Refused { retry_after }) = claim.count() {
-        return refuse(limiter.limit(), retry_after);
+        return refuse(creation, limiter.limit(), retry_after);
     }
-    request.extensions_mut().insert(claim.clone());
     let limit = limiter.limit();
+    request.extensions_mut().insert(claim.clone());
     let answer = next.run(request).await;
     match claim.count() {
         None => answer,
         Some(Verdict::Allowed { remaining }) => {
             let used = limit.saturating_sub(remaining);
-            tell(answer, limit, remaining, u64::from(used * 60 / limit))
+            let reset = u64::from(used * 60 / limit);
+            tell(creation, answer, limit, remaining, reset)
         }
-        Some(Verdict::Refused { retry_after }) => refuse(limit, retry_after),
+        Some(Verdict::Refused { retry_after }) => refuse(creation, limit, retry_after),
     }
 }
 
-fn refuse(limit: u32, retry_after: Duration) -> Response {
-    let wait = seconds(retry_after);
-    let detail = format!("this client may create {limit} runs a minute; try again in {wait} s");
+fn refuse(creation: &Creation, limit: u32, retry_after: Duration) -> Response {
+    let (wait, what) = (seconds(retry_after), creation.what);
+    let detail = format!("this client may create {limit} {what} a minute; try again in {wait} s");
     let problem = Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
         "rate-limited",
-        "Too many runs",
+        creation.title,
         detail,
     )
     .with_header(header::RETRY_AFTER, HeaderValue::from(wait));
-    tell(problem.into_response(), limit, 0, wait)
+    tell(creation, problem.into_response(), limit, 0, wait)
 }
 
-fn tell(mut answer: Response, limit: u32, remaining: u32, reset: u64) -> Response {
+fn tell(
+    creation: &Creation,
+    mut answer: Response,
+    limit: u32,
+    remaining: u32,
+    reset: u64,
+) -> Response {
+    let policy = creation.policy;
     let fields = [
-        (
-            "ratelimit-policy",
-            format!("\"run-creations\";q={limit};w=60"),
-        ),
-        (
-            "ratelimit",
-            format!("\"run-creations\";r={remaining};t={reset}"),
-        ),
+        ("ratelimit-policy", format!("\"{policy}\";q={limit};w=60")),
+        ("ratelimit", format!("\"{policy}\";r={remaining};t={reset}")),
     ];
     for (name, value) in fields {
         if let Ok(value) = HeaderValue::from_str(&value) {

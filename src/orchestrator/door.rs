@@ -250,8 +250,7 @@ impl Runs {
     /// # Errors
     /// `NotFound`; `Unavailable`.
     pub async fn transcript(&self, id: RunId) -> Result<Transcript, RunError> {
-        self.inner
-            .store
+        self.store()
             .transcript(id)
             .await?
             .ok_or(RunError::NotFound(id))
@@ -309,8 +308,13 @@ impl Runs {
         (self.inner.offers().all(), clock::now())
     }
 
+    /// Where everything is kept: the doors that are generated ask here, too.
+    pub(super) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
     /// Runs a writing request to its end even if its caller leaves.
-    async fn tracked<T: Send + 'static>(
+    pub(super) async fn tracked<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, RunError>> + Send + 'static,
     ) -> Result<T, RunError> {

@@ -117,7 +117,7 @@ fn heading(line: &str) -> Option<(String, u16)> {
     let (operation, status) = line.trim_start().split_once(" → ")?;
     let word = operation
         .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || b"_ ".contains(&byte));
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_ ".contains(&byte));
     Some((operation.to_owned(), status.parse().ok().filter(|_| word)?))
 }
 

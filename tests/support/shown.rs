@@ -79,7 +79,10 @@ fn hide(value: &mut Value) {
 
 fn hide_member(key: &str, member: &mut Value) {
     match (key, &*member) {
-        ("at" | "created_at" | "started_at" | "finished_at", Value::String(time)) => {
+        (
+            "at" | "created_at" | "updated_at" | "started_at" | "finished_at",
+            Value::String(time),
+        ) => {
             let read: Timestamp = time.parse().unwrap();
             assert_eq!(read.to_string(), *time, "{key}");
             let age = std::time::SystemTime::now()

@@ -144,7 +144,10 @@ fn problem(status: &str) -> Response {
         "413" => ("The body is too large", &[]),
         "415" => ("The body is no JSON by its type", &[]),
         "422" => ("Input that breaks a rule", &[]),
-        "429" => ("Too many runs, or too many wrong logins", &[RETRY_AFTER]),
+        "429" => (
+            "Too many are made, or too many logins are wrong",
+            &[RETRY_AFTER],
+        ),
         "503" => (
             "Not now; the same request may succeed later",
             &[RETRY_AFTER],

@@ -45,6 +45,7 @@ use crate::views::{problem::Problem, run::RunBotView};
         health::ping,
         health::health,
         health::readiness,
+        // openapi-paths-inject (do not remove: generated handlers are named above it)
     ),
     components(schemas(Problem, RunBotView, exports::ExportFormat)),
     servers((url = "/", description = "Where this document is from")),
@@ -54,6 +55,7 @@ use crate::views::{problem::Problem, run::RunBotView};
         (name = "providers", description = "Who can be asked"),
         (name = "documentation", description = "This document"),
         (name = "health", description = "For load balancers and supervisors; open to everybody"),
+        // openapi-tags-inject (do not remove: what generated handlers are about)
     ),
     modifiers(&Common, &Examples),
 )]

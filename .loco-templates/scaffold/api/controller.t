@@ -1,0 +1,520 @@
+{% set many = snake_plural -%}
+{% set one = snake_singular -%}
+{% set type = pascal_singular -%}
+{% set form = type ~ "Form" -%}
+{% set words = many | replace(from="_", to=" ") -%}
+{% set word = one | replace(from="_", to=" ") -%}
+{% set title = word | capitalize -%}
+{% set slug = one | replace(from="_", to="-") -%}
+{# Every member of the JSON, as `name|value|"null" or nothing`, in the order in which a snapshot shows them. -#}
+{% set members = [] -%}
+{% for f in fields -%}
+{% set base = f.rust_type | replace(from="Option<", to="") | replace(from=">", to="") -%}
+{% set value = "7" -%}
+{% if base == "String" %}{% set value = '"a text"' -%}
+{% elif base == "Uuid" %}{% set value = '"00000000-0000-7000-8000-000000000000"' -%}
+{% elif base == "i64" and f.field_name is ending_with("_id") %}{% set value = '"00000000-0000-7000-8000-000000000000"' -%}
+{% elif base == "f32" or base == "f64" %}{% set value = "0.5" -%}
+{% elif base == "bool" %}{% set value = "true" -%}
+{% elif base == "DateTimeWithTimeZone" %}{% set value = '"2026-11-24T12:00:00.000Z"' -%}
+{% elif base == "serde_json::Value" %}{% set value = '"any JSON"' -%}
+{% endif -%}
+{% set end = "|" -%}
+{% if f.nullable %}{% set end = "|null" %}{% endif -%}
+{% set_global members = members | concat(with=f.field_name ~ "|" ~ value ~ end) -%}
+{% endfor -%}
+{% set answers = members | concat(with='id|"019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071"|') -%}
+{% if with_tz -%}
+{% set answers = answers | concat(with='created_at|"2026-11-24T12:00:00.000Z"|') | concat(with='updated_at|"2026-11-24T12:00:00.000Z"|') -%}
+{% endif -%}
+{% set answers = answers | sort -%}
+{% set nulls = members | join(sep=" ") -%}
+to: "target/generated/scaffold_routes"
+skip_glob: "src/controllers/{{many}}.rs"
+message: "Its routes are in src/controllers/{{many}}.rs, behind the login, and making one is limited; its snapshots are in tests/requests/{{many}}.rs. See what changed in the document of the API: `cargo insta review`, or `INSTA_UPDATE=always cargo test the_document`."
+injections:
+- into: src/controllers/mod.rs
+  before: "^pub mod "
+  content: "pub mod {{many}};"
+- into: src/app.rs
+  after: "AppRoutes::"
+  content: "            .add_route(controllers::{{many}}::routes())"
+- into: src/controllers/openapi/mod.rs
+  before: "// openapi-paths-inject"
+  content: "        super::{{many}}::list_{{many}},\n        super::{{many}}::create_{{one}},\n        super::{{many}}::get_{{one}},\n        super::{{many}}::replace_{{one}},\n        super::{{many}}::delete_{{one}},"
+- into: src/controllers/openapi/mod.rs
+  before: "// openapi-tags-inject"
+  content: "        (name = \"{{many}}\", description = \"{{words | capitalize}}\"),"
+- into: src/middleware/rate_limit.rs
+  before: "// rate-limit-inject"
+  content: "    Creation {\n        path: \"/api/{{many}}\",\n        what: \"{{words}}\",\n        title: \"Too many {{words}}\",\n        policy: \"{{slug}}-creations\",\n        keyed: false,\n    },"
+- into: tests/requests/mod.rs
+  before: "^mod "
+  content: "mod {{many}};"
+---
+//=> src/controllers/{{many}}.rs
+//! `/api/{{many}}`: list, make, look, change, remove.
+
+use axum::{
+    Json,
+    http::{HeaderName, StatusCode, header::LOCATION},
+};
+use loco_rs::{controller::Routes, prelude::get};
+
+use super::{
+    extract::{Door, JsonBody},
+    resource::{IdPath, Page, PageParams},
+};
+use crate::{
+    conversation::{{form}},
+    views::{
+        {{many}}::{ {{- pascal_plural}}View, {{type}}View, location, no_{{one -}} },
+        problem::Problem,
+    },
+};
+
+/// List {{words}}
+///
+/// Newest first. `next_cursor` is where the next page begins; it is null on the last one.
+#[utoipa::path(
+    get,
+    path = "/api/{{many}}",
+    tag = "{{many}}",
+    params(PageParams),
+    responses(
+        (status = 200, description = "A page of {{words}}", body = {{pascal_plural}}View),
+        (status = 400, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+pub(super) async fn list_{{many}}(
+    door: Door,
+    page: Page,
+) -> Result<Json<{{pascal_plural}}View>, Problem> {
+    let (page, more_after) = door.runs.page_of_{{many}}(page.after, page.limit).await?;
+    Ok(Json({{pascal_plural}}View::new(page, more_after)))
+}
+
+/// Make a {{word}}
+#[utoipa::path(
+    post,
+    path = "/api/{{many}}",
+    tag = "{{many}}",
+    request_body(content = {{form}}, example = json!({ {%- for member in members %}{% set m = member | split(pat="|") %}"{{m.0}}": {{m.1}}, {% endfor -%} })),
+    responses(
+        (status = 201, description = "The {{word}} is made", body = {{type}}View, headers(
+            ("Location" = String, description = "Where the {{word}} is"),
+        )),
+        (status = 400, response = Problem),
+        (status = 413, response = Problem),
+        (status = 415, response = Problem),
+        (status = 422, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+pub(super) async fn create_{{one}}(
+    door: Door,
+    JsonBody(form): JsonBody<{{form}}>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<{{type}}View>), Problem> {
+    let view = {{type}}View::from(door.runs.add_{{one}}(form).await?);
+    Ok((StatusCode::CREATED, [(LOCATION, location(&view))], Json(view)))
+}
+
+/// Look at a {{word}}
+#[utoipa::path(
+    get,
+    path = "/api/{{many}}/{id}",
+    tag = "{{many}}",
+    params(("id" = Uuid, Path, description = "The {{word}}")),
+    responses(
+        (status = 200, description = "The {{word}} as it stands", body = {{type}}View),
+        (status = 400, response = Problem),
+        (status = 404, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+pub(super) async fn get_{{one}}(
+    door: Door,
+    IdPath(id): IdPath,
+) -> Result<Json<{{type}}View>, Problem> {
+    let found = door.runs.get_{{one}}(id).await?;
+    Ok(Json(found.ok_or_else(|| no_{{one}}(id))?.into()))
+}
+
+/// Put another in place of a {{word}}
+#[utoipa::path(
+    put,
+    path = "/api/{{many}}/{id}",
+    tag = "{{many}}",
+    params(("id" = Uuid, Path, description = "The {{word}}")),
+    request_body(content = {{form}}, example = json!({ {%- for member in members %}{% set m = member | split(pat="|") %}"{{m.0}}": {{m.1}}, {% endfor -%} })),
+    responses(
+        (status = 200, description = "The {{word}} as it is now", body = {{type}}View),
+        (status = 400, response = Problem),
+        (status = 404, response = Problem),
+        (status = 413, response = Problem),
+        (status = 415, response = Problem),
+        (status = 422, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+pub(super) async fn replace_{{one}}(
+    door: Door,
+    IdPath(id): IdPath,
+    JsonBody(form): JsonBody<{{form}}>,
+) -> Result<Json<{{type}}View>, Problem> {
+    let changed = door.runs.change_{{one}}(id, form).await?;
+    Ok(Json(changed.ok_or_else(|| no_{{one}}(id))?.into()))
+}
+
+/// Remove a {{word}}
+#[utoipa::path(
+    delete,
+    path = "/api/{{many}}/{id}",
+    tag = "{{many}}",
+    params(("id" = Uuid, Path, description = "The {{word}}")),
+    responses(
+        (status = 204, description = "The {{word}} is gone"),
+        (status = 400, response = Problem),
+        (status = 404, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+pub(super) async fn delete_{{one}}(
+    door: Door,
+    IdPath(id): IdPath,
+) -> Result<StatusCode, Problem> {
+    if door.runs.remove_{{one}}(id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(no_{{one}}(id))
+    }
+}
+
+/// The routes.
+pub fn routes() -> Routes {
+    Routes::new()
+        .prefix("api/{{many}}")
+        .add("/", get(list_{{many}}).post(create_{{one}}))
+        .add(
+            "/{id}",
+            get(get_{{one}}).put(replace_{{one}}).delete(delete_{{one}}),
+        )
+}
+//=> tests/requests/{{many}}.rs
+//! What `/api/{{many}}` answers: every status of every route, as a snapshot.
+
+use parley::simulator::Script;
+use serde_json::{Value, json};
+
+use super::login::{guarded, right};
+use crate::support::{Answer, TestApp, shown};
+
+const NOBODY: &str = "/api/{{many}}/00000000-0000-7000-8000-000000000000";
+
+fn body() -> Value {
+    json!({ {%- for member in members %}{% set m = member | split(pat="|") %}"{{m.0}}": {{m.1}}, {% endfor -%} })
+}
+
+async fn sent(app: &TestApp, method: &str, path: &str, kind: &str, body: &str) -> Answer {
+    let request = app.request(method, path).header("content-type", kind);
+    app.send(request.body(body.to_owned())).await
+}
+
+/// Answers to that method there that are the same for every body: no JSON, no JSON by its type, no object.
+async fn refused(app: &TestApp, operation: &str, method: &str, path: &str) -> String {
+    let answers = [
+        sent(app, method, path, "application/json", "{").await,
+        sent(app, method, path, "text/plain", "{}").await,
+        sent(app, method, path, "application/json", "[]").await,
+    ];
+    answers.map(|answer| shown(operation, &answer)).join("\n\n")
+}
+
+#[tokio::test]
+async fn from_the_first_to_the_last() {
+    let app = TestApp::spawn(Script::default()).await;
+    let new = app.post("/api/{{many}}", &body()).await;
+    insta::assert_snapshot!(shown("create_{{one}}", &new), @r#"
+    create_{{one}} → 201
+    content-type: application/json
+    location: /api/{{many}}/019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071
+
+    {
+{% for member in answers %}{% set m = member | split(pat="|") -%}
+      "{{m.0}}": {{m.1}}{% if not loop.last %},{% endif %}
+{% endfor -%}
+    }
+    "#);
+    let path = new.header("location").to_owned();
+    let found = app.get(&path).await;
+    assert_eq!(found.json(), new.json());
+    insta::assert_snapshot!(shown("get_{{one}}", &found), @r#"
+    get_{{one}} → 200
+    content-type: application/json
+
+    {
+{% for member in answers %}{% set m = member | split(pat="|") -%}
+      "{{m.0}}": {{m.1}}{% if not loop.last %},{% endif %}
+{% endfor -%}
+    }
+    "#);
+    let {% if nulls is containing("|null") %}mut {% endif %}least = body();
+{%- for member in members %}{% set m = member | split(pat="|") %}{% if m.2 %}
+    least["{{m.0}}"] = Value::Null;
+{%- endif %}{% endfor %}
+    let least = sent(&app, "PUT", &path, "application/json", &least.to_string()).await;
+    insta::assert_snapshot!(shown("replace_{{one}}", &least), @r#"
+    replace_{{one}} → 200
+    content-type: application/json
+
+    {
+{% for member in answers %}{% set m = member | split(pat="|") -%}
+      "{{m.0}}": {% if m.2 %}null{% else %}{{m.1}}{% endif %}{% if not loop.last %},{% endif %}
+{% endfor -%}
+    }
+    "#);
+    let list = app.get("/api/{{many}}?limit=1").await;
+    insta::assert_snapshot!(shown("list_{{many}}", &list), @r#"
+    list_{{many}} → 200
+    content-type: application/json
+
+    {
+      "next_cursor": null,
+      "{{many}}": [
+        {
+{% for member in answers %}{% set m = member | split(pat="|") -%}
+          "{{m.0}}": {% if m.2 %}null{% else %}{{m.1}}{% endif %}{% if not loop.last %},{% endif %}
+{% endfor -%}
+        }
+      ]
+    }
+    "#);
+    let gone = app.send(app.request("DELETE", &path)).await;
+    insta::assert_snapshot!(shown("delete_{{one}}", &gone), @"delete_{{one}} → 204");
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_page_says_where_the_next_one_begins() {
+    let app = TestApp::spawn(Script::default()).await;
+    let id = app.post("/api/{{many}}", &body()).await.json()["id"].clone();
+    let after = |id: &Value| format!("/api/{{many}}?cursor={}", id.as_str().unwrap());
+    let next = app.get(&after(&id)).await.json();
+    assert_eq!(next, json!({"{{many}}": [], "next_cursor": null}));
+    app.close().await;
+}
+
+#[tokio::test]
+async fn of_a_{{one}}_that_there_is_not() {
+    let app = TestApp::spawn(Script::default()).await;
+    let get = [app.get("/api/{{many}}/x").await, app.get(NOBODY).await];
+    let get = get.map(|answer| shown("get_{{one}}", &answer)).join("\n\n");
+    insta::assert_snapshot!(get, @r#"
+    get_{{one}} → 400
+    content-type: application/problem+json
+
+    {
+      "detail": "an id is a lower-case UUID with hyphens, such as 019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 400,
+      "title": "Invalid id",
+      "type": "/problems/invalid-id"
+    }
+
+    get_{{one}} → 404
+    content-type: application/problem+json
+
+    {
+      "detail": "there is no {{word}} 00000000-0000-7000-8000-000000000000",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 404,
+      "title": "{{title}} not found",
+      "type": "/problems/{{slug}}-not-found"
+    }
+    "#);
+    let delete = async |path: &str| app.send(app.request("DELETE", path)).await;
+    let delete = [delete("/api/{{many}}/x").await, delete(NOBODY).await];
+    let delete = delete.map(|answer| shown("delete_{{one}}", &answer)).join("\n\n");
+    insta::assert_snapshot!(delete, @r#"
+    delete_{{one}} → 400
+    content-type: application/problem+json
+
+    {
+      "detail": "an id is a lower-case UUID with hyphens, such as 019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 400,
+      "title": "Invalid id",
+      "type": "/problems/invalid-id"
+    }
+
+    delete_{{one}} → 404
+    content-type: application/problem+json
+
+    {
+      "detail": "there is no {{word}} 00000000-0000-7000-8000-000000000000",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 404,
+      "title": "{{title}} not found",
+      "type": "/problems/{{slug}}-not-found"
+    }
+    "#);
+    let put = async |path: &str| sent(&app, "PUT", path, "application/json", &body().to_string()).await;
+    let put = [put("/api/{{many}}/x").await, put(NOBODY).await];
+    let put = put.map(|answer| shown("replace_{{one}}", &answer)).join("\n\n");
+    insta::assert_snapshot!(put, @r#"
+    replace_{{one}} → 400
+    content-type: application/problem+json
+
+    {
+      "detail": "an id is a lower-case UUID with hyphens, such as 019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 400,
+      "title": "Invalid id",
+      "type": "/problems/invalid-id"
+    }
+
+    replace_{{one}} → 404
+    content-type: application/problem+json
+
+    {
+      "detail": "there is no {{word}} 00000000-0000-7000-8000-000000000000",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 404,
+      "title": "{{title}} not found",
+      "type": "/problems/{{slug}}-not-found"
+    }
+    "#);
+    app.close().await;
+}
+
+#[tokio::test]
+async fn of_what_breaks_a_rule() {
+    let app = TestApp::spawn(Script::default()).await;
+    let list = app.get("/api/{{many}}?limit=0").await;
+    insta::assert_snapshot!(shown("list_{{many}}", &list), @r#"
+    list_{{many}} → 400
+    content-type: application/problem+json
+
+    {
+      "detail": "the query has 1 mistake(s)",
+      "errors": [
+        {
+          "pointer": "/limit",
+          "reason": "must be a whole number from 1 to 100"
+        }
+      ],
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 400,
+      "title": "Invalid query",
+      "type": "/problems/invalid-query"
+    }
+    "#);
+    insta::assert_snapshot!(refused(&app, "create_{{one}}", "POST", "/api/{{many}}").await, @r#"
+    create_{{one}} → 400
+    content-type: application/problem+json
+
+    {
+      "detail": "the body is no JSON: EOF while parsing an object at line 1 column 1",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 400,
+      "title": "Not JSON",
+      "type": "/problems/not-json"
+    }
+
+    create_{{one}} → 415
+    content-type: application/problem+json
+
+    {
+      "detail": "the body must be application/json, not text/plain",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 415,
+      "title": "Unsupported media type",
+      "type": "/problems/unsupported-media-type"
+    }
+
+    create_{{one}} → 422
+    content-type: application/problem+json
+
+    {
+      "detail": "the body breaks a rule",
+      "errors": [
+        {
+          "pointer": "",
+          "reason": "invalid type: sequence, expected an object"
+        }
+      ],
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 422,
+      "title": "Validation failed",
+      "type": "/problems/validation-failed"
+    }
+    "#);
+    insta::assert_snapshot!(refused(&app, "replace_{{one}}", "PUT", NOBODY).await, @r#"
+    replace_{{one}} → 400
+    content-type: application/problem+json
+
+    {
+      "detail": "the body is no JSON: EOF while parsing an object at line 1 column 1",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 400,
+      "title": "Not JSON",
+      "type": "/problems/not-json"
+    }
+
+    replace_{{one}} → 415
+    content-type: application/problem+json
+
+    {
+      "detail": "the body must be application/json, not text/plain",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 415,
+      "title": "Unsupported media type",
+      "type": "/problems/unsupported-media-type"
+    }
+
+    replace_{{one}} → 422
+    content-type: application/problem+json
+
+    {
+      "detail": "the body breaks a rule",
+      "errors": [
+        {
+          "pointer": "",
+          "reason": "invalid type: sequence, expected an object"
+        }
+      ],
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 422,
+      "title": "Validation failed",
+      "type": "/problems/validation-failed"
+    }
+    "#);
+    app.close().await;
+}
+
+/// Whoever makes too many is told when to come again.
+#[tokio::test]
+async fn making_them_is_limited() {
+    let app = guarded(json!({"rate_limit": {"run_creations_per_minute": 1}})).await;
+    let post = async || {
+        let request = app.request("POST", "/api/{{many}}").header("authorization", right());
+        let request = request.header("content-type", "application/json");
+        app.send(request.body(body().to_string())).await
+    };
+    assert_eq!(post().await.status, 201);
+    let refused = post().await;
+    assert_eq!((refused.status, refused.problem().as_str()), (429, "rate-limited"));
+    assert_eq!(refused.header("ratelimit-policy"), "\"{{slug}}-creations\";q=1;w=60");
+    app.close().await;
+}

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use serde_json::{Map, Value};
 
-use super::file::{File, Provider};
+use super::{
+    Environment,
+    file::{File, Provider},
+};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
 /// What stands between these two is made here.
@@ -18,7 +21,8 @@ fn the_page_says_of_each_setting_what_the_code_says() {
     let (before, rest) = page.split_once(BEGIN).expect(BEGIN);
     let (written, after) = rest.split_once(END).expect(END);
     let made = tables();
-    if std::env::var("PARLEY_TEST_DOCS").is_ok_and(|word| word == "write") {
+    let asked = Environment::from_process().unwrap();
+    if asked.get("PARLEY_TEST_DOCS") == Some("write") {
         fs::write(PAGE, format!("{before}{BEGIN}{made}{END}{after}")).unwrap();
         return;
     }

@@ -11,10 +11,13 @@ use loco_rs::{
 use migration::{Migrator, MigratorTrait as _};
 use tokio_util::sync::CancellationToken;
 
-use super::boot::{explained, pool, works_only};
+use super::{
+    boot::{explained, pool, works_only},
+    telemetry,
+};
 use crate::{
     controllers::extract::Door,
-    conversation::{Catalogue, RetryPolicy},
+    conversation::{Catalogue, Counts, Meter, RetryPolicy},
     event_log::EventLog,
     identity::{Authenticator, BasicCredential, RateLimiter},
     middleware::{AllowedOrigins, Guards, stack},
@@ -23,6 +26,7 @@ use crate::{
     providers::{self, Dialect, Kind, ProviderConfig, Registry},
     settings::{self, Settings},
     simulator::{Script, Simulator},
+    telemetry::exposition,
     views::stream::StreamSettings,
     workers::run::RunDoorbell,
 };
@@ -48,6 +52,8 @@ pub struct Parts {
     drain: Duration,
     /// The stand-in for the providers, where there is one.
     simulator: Option<Arc<Simulator>>,
+    /// Whom the parts tell what happens.
+    meter: Meter,
     door: Door,
 }
 
@@ -66,14 +72,21 @@ impl Parts {
             .map_err(Error::wrap)?;
         migrated(ctx).await?;
         let simulator = simulator(&settings).await?;
-        let store = store(ctx)?;
-        let log = EventLog::new(store.clone());
-        let registry =
-            Registry::new(provider_config(&settings, simulator.as_deref())).map_err(Error::wrap)?;
-        let in_memory = is_memory(&ctx.config.database.uri);
         let catalogue = ctx.shared_store.get::<Arc<Catalogue>>();
         let catalogue = catalogue.ok_or_else(|| Error::string("the facts were not read"))?;
-        let config = Arc::new(orchestrator_config(&settings, in_memory, catalogue));
+        let metrics = telemetry::metrics(&settings, &catalogue);
+        let meter = Meter::new(Arc::clone(&metrics) as Arc<dyn Counts>);
+        let store = store(ctx)?.metered(meter.clone());
+        let log = EventLog::new(store.clone());
+        let providers = provider_config(&settings, simulator.as_deref(), meter.clone());
+        let registry = Registry::new(providers).map_err(Error::wrap)?;
+        let in_memory = is_memory(&ctx.config.database.uri);
+        let config = Arc::new(orchestrator_config(
+            &settings,
+            in_memory,
+            catalogue,
+            meter.clone(),
+        ));
         let supervisor = Supervisor::new(
             store.clone(),
             heart(ctx, &store).await?,
@@ -84,6 +97,13 @@ impl Parts {
         );
         let doorbell: Arc<dyn Doorbell> = Arc::new(RunDoorbell::new(ctx, supervisor.clone()));
         supervisor.start(&doorbell);
+        let vitals = telemetry::Sources {
+            store: store.clone(),
+            log: log.clone(),
+            registry: registry.clone(),
+            supervisor: supervisor.clone(),
+            max_live_runs: settings.max_live_runs,
+        };
         let runs = Runs::new(
             store,
             log.clone(),
@@ -101,6 +121,7 @@ impl Parts {
             },
             shutdown: shutdown.clone(),
             body_limit: settings.http.body_limit_bytes,
+            metrics: Arc::new(move || exposition(&metrics, &vitals.read())),
         };
         Ok(Self {
             runs,
@@ -114,6 +135,7 @@ impl Parts {
                 settings.drain
             },
             simulator,
+            meter,
             door,
         })
     }
@@ -213,6 +235,13 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
             list: settings.http.allowed_origins.clone(),
             same_site: settings.http.allow_same_site,
         }),
+        public_metrics: settings.public_metrics,
+        // Nothing is counted where nothing is served: `cargo loco middleware`.
+        meter: ctx
+            .shared_store
+            .get::<Parts>()
+            .map(|parts| parts.meter)
+            .unwrap_or_default(),
     };
     stack(layers, &guards)
 }
@@ -282,7 +311,11 @@ async fn simulator(settings: &Settings) -> Result<Option<Arc<Simulator>>> {
 
 /// The providers of the settings, as their room takes them; `simulator` answers for those that it stands in for.
 #[must_use]
-pub fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> providers::Config {
+pub fn provider_config(
+    settings: &Settings,
+    simulator: Option<&Simulator>,
+    meter: Meter,
+) -> providers::Config {
     let provider = |from: &settings::Provider| {
         let kind = Kind::named(from.kind)?;
         let simulator = simulator.filter(|_| from.simulate);
@@ -341,6 +374,7 @@ pub fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> pr
             window: settings.breaker.window,
             open: settings.breaker.open,
         },
+        meter,
     }
 }
 
@@ -348,6 +382,7 @@ fn orchestrator_config(
     settings: &Settings,
     in_memory: bool,
     catalogue: Arc<Catalogue>,
+    meter: Meter,
 ) -> orchestrator::Config {
     let settings::Retry {
         max_attempts,
@@ -370,5 +405,6 @@ fn orchestrator_config(
         max_ended_runs: in_memory.then_some(settings.ended_runs),
         stop_patience: settings.stop_patience,
         catalogue,
+        meter,
     }
 }

@@ -17,6 +17,7 @@ mod event_id;
 mod failure;
 mod history;
 mod idempotency;
+mod measure;
 mod object;
 mod policy;
 mod prompt;
@@ -48,6 +49,10 @@ pub use event_id::{EventId, InvalidEventId};
 pub use failure::{AttemptFailure, Charge, Failure, FailureCode};
 pub use history::{HistoryCursor, HistoryFilter, HistoryPage, InvalidHistoryCursor, words};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey};
+pub use measure::{
+    AttemptEnd, Breakdown, Counts, DatabaseCall, DatabaseTrouble, Happening, LoginRefusal, Meter,
+    RunEnd, Tally,
+};
 pub use object::Object;
 pub use policy::{end_after, next_turn_of, speaker};
 pub use prompt::{Prompt, PromptMessage, Role, lay_out, lay_out_for_summary};

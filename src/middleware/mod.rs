@@ -1,6 +1,6 @@
 //! What every request passes, as Loco middleware layers: they show in `cargo loco middleware`.
 //!
-//! In Loco's list a later layer meets the request earlier. A request meets, from the outside in: request id, `problem` (one log
+//! In Loco's list a later layer meets the request earlier. A request meets, from the outside in: request id, `measure`, `problem` (one log
 //! line, every error as problem+json), secure headers, catch panic, `cross_site`, `basic_auth`, `rate_limit`, the handler.
 //!
 //! **Invariant:** no answer with an error status leaves but as problem+json with the request's id; a 5xx is logged once.
@@ -9,6 +9,7 @@
 
 mod auth;
 mod cross_site;
+mod measure;
 mod problem;
 mod rate_limit;
 
@@ -28,6 +29,7 @@ use loco_rs::{
 pub use cross_site::AllowedOrigins;
 
 use crate::{
+    conversation::Meter,
     identity::{Authenticator, ClientKey, RateLimiter, client_address},
     views::problem::Problem,
 };
@@ -43,6 +45,10 @@ pub struct Guards {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Whose pages may send unsafe requests.
     pub origins: Arc<AllowedOrigins>,
+    /// Whether anybody may ask for the metrics.
+    pub public_metrics: bool,
+    /// Whom to tell what happens.
+    pub meter: Meter,
 }
 
 /// Puts our layers into Loco's list, and takes out those that do not suit: `ETag`s and compression have no place on streams, the
@@ -74,7 +80,11 @@ pub fn stack(
             "catch_panic",
             Box::new(cross_site::CrossSite::new(guards.clone())),
         )
-        .insert_before("request_id", Box::new(problem::ProblemLayer));
+        .insert_before("request_id", Box::new(problem::ProblemLayer))
+        .insert_before(
+            "request_id",
+            Box::new(measure::Measure::new(guards.meter.clone())),
+        );
     layers
 }
 

@@ -44,11 +44,20 @@ async fn tell(request: Request, next: Next) -> Response {
         .unwrap_or_default();
     // The path alone: a query may hold a ticket.
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let span = tracing::info_span!("request", %method, path, request_id = id);
+    // Those who ask all the time are of no interest.
+    let quiet = path.starts_with("/_") || path == "/metrics";
+    // Of the level that no filter takes away: whatever is said in it has the request's id.
+    let span = tracing::error_span!(
+        "request",
+        %method,
+        path,
+        request_id = id,
+        run_id = tracing::field::Empty
+    );
     let started = Instant::now();
     async {
         let response = next.run(request).await;
-        log(&response, started);
+        log(&response, started, quiet);
         if response.status().is_client_error() || response.status().is_server_error() {
             return with_id(response, &id);
         }
@@ -58,8 +67,9 @@ async fn tell(request: Request, next: Next) -> Response {
     .await
 }
 
-fn log(response: &Response, started: Instant) {
-    let (status, duration_ms) = (response.status().as_u16(), started.elapsed().as_millis());
+fn log(response: &Response, started: Instant, quiet: bool) {
+    let status = response.status().as_u16();
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if let Some(Cause(cause)) = response.extensions().get::<Cause>() {
         let mut chain = cause.to_string();
         let mut source = cause.source();
@@ -74,8 +84,10 @@ fn log(response: &Response, started: Instant) {
         } else {
             tracing::error!(status, duration_ms, cause = chain, "request failed");
         }
-    } else {
+    } else if quiet {
         tracing::debug!(status, duration_ms, "request answered");
+    } else {
+        tracing::info!(status, duration_ms, "request answered");
     }
 }
 

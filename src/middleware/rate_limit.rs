@@ -15,6 +15,7 @@ use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 
 use super::{Guards, seconds};
 use crate::{
+    conversation::Happening,
     identity::{Claim, Verdict},
     views::problem::Problem,
 };
@@ -61,7 +62,7 @@ async fn limit(State(guards): State<Guards>, mut request: Request, next: Next) -
     // A request that comes again under its key makes nothing. Whether it does, the handler knows first.
     let later = request.headers().contains_key("idempotency-key");
     if !later && let Some(Verdict::Refused { retry_after }) = claim.count() {
-        return refuse(limiter.limit(), retry_after);
+        return refuse(&guards, limiter.limit(), retry_after);
     }
     request.extensions_mut().insert(claim.clone());
     let limit = limiter.limit();
@@ -72,11 +73,12 @@ async fn limit(State(guards): State<Guards>, mut request: Request, next: Next) -
             let used = limit.saturating_sub(remaining);
             tell(answer, limit, remaining, u64::from(used * 60 / limit))
         }
-        Some(Verdict::Refused { retry_after }) => refuse(limit, retry_after),
+        Some(Verdict::Refused { retry_after }) => refuse(&guards, limit, retry_after),
     }
 }
 
-fn refuse(limit: u32, retry_after: Duration) -> Response {
+fn refuse(guards: &Guards, limit: u32, retry_after: Duration) -> Response {
+    guards.meter.tell(Happening::RateLimited);
     let wait = seconds(retry_after);
     let detail = format!("this client may create {limit} runs a minute; try again in {wait} s");
     let problem = Problem::new(

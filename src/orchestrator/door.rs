@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
-use super::{Config, Doorbell, Supervisor, clock, offers::Offers, plan};
+use super::{Config, Doorbell, Supervisor, clock, measure, offers::Offers, plan};
 pub use crate::event_log::Reader as Subscription;
 use crate::{
     conversation::{
-        Bot, BotChange, BotUpdated, EventId, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
-        ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Timestamp,
-        Transcript, Violation, check_name_is_free, next_turn_of,
+        Bot, BotChange, BotUpdated, EventId, Happening, HistoryFilter, HistoryPage, IdempotencyKey,
+        Offer, ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode,
+        Timestamp, Transcript, Violation, check_name_is_free, next_turn_of,
     },
     event_log::{EventLog, Opened},
     models::{CommandKind, Inserted, Locked, Order, Store},
@@ -110,6 +110,7 @@ impl Runs {
         let plan = self.inner.plan(order)?;
         let (inner, owner) = (Arc::clone(&self.inner), owner.to_owned());
         let (id, at) = (RunId::from_uuid(uuid::Uuid::now_v7()), clock::now());
+        tracing::Span::current().record("run_id", tracing::field::display(id));
         self.tracked(async move {
             let run = plan.accepted(id, at);
             let answer = once.as_ref().map(|once| (once.answer)(&run));
@@ -121,8 +122,13 @@ impl Runs {
                 Err(error) if error.passes() && inner.store.log_end(id).await?.is_some() => {}
                 Err(error) => return Err(error.into()),
             }
+            inner.config.meter.tell(Happening::RunAccepted);
             inner.doorbell.ring(id).await;
-            tracing::info!(run.id = %id, bots = plan.bots.len(), max_turns = plan.max_turns, "run accepted");
+            tracing::info!(
+                bots = plan.bots.len(),
+                max_turns = plan.max_turns,
+                "run accepted"
+            );
             Ok(Started::Now(Box::new(run)))
         })
         .await
@@ -174,7 +180,7 @@ impl Runs {
                 answer => answer?,
             }
             inner.log.vanish(id);
-            tracing::info!(run.id = %id, "run deleted");
+            tracing::info!("run deleted");
             Ok(())
         })
         .await
@@ -188,8 +194,11 @@ impl Runs {
     pub async fn stop(&self, id: RunId, mode: StopMode) -> Result<StopAnswer, RunError> {
         let inner = Arc::clone(&self.inner);
         self.tracked(async move {
+            let mut ended = None;
             let written = inner.store.order(id, clock::now(), |locked| {
-                Ok(Some(stop_order(locked, mode)))
+                let order = stop_order(locked, mode);
+                ended = order.change.as_ref().map(|change| change.head.clone());
+                Ok(Some(order))
             });
             let written = match mode {
                 StopMode::Now => inner.or_hang_up(id, Box::pin(written)).await,
@@ -197,8 +206,11 @@ impl Runs {
             };
             match written {
                 Ok((_, logged)) => inner.log.publish(id, &logged),
-                Err(RunError::AlreadyEnded { .. }) => {}
+                Err(RunError::AlreadyEnded { .. }) => ended = None,
                 Err(error) => return Err(error),
+            }
+            if let Some(head) = &ended {
+                measure::tell_end(&inner.config.meter, head);
             }
             if mode == StopMode::Now {
                 inner.supervisor.stop(id, inner.config.stop_patience).await;

@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Config, clock,
+    Config, clock, measure,
     node::Node,
     plan::{Step, plan},
     state::RunState,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     conversation::{Failure, FailureCode, Sizes, StopMode, Target},
     event_log::Channel,
-    models::{Claimed, CommandKind, Fence, Store, StoreError},
+    models::{Change, Claimed, CommandKind, Fence, Store, StoreError},
     providers::Registry,
 };
 
@@ -122,7 +122,11 @@ impl Driver {
         {
             self.speak(&speaker).await?;
         }
-        tracing::info!(run.id = %self.state.id, status = self.state.head.status.as_str(), turns = self.state.head.turns, "run ended here");
+        tracing::info!(
+            status = self.state.head.status.as_str(),
+            turns = self.state.head.turns,
+            "run ended here"
+        );
         Ok(())
     }
 
@@ -218,14 +222,22 @@ impl Driver {
                     break committed;
                 }
                 Err(error) if error.passes() => {
-                    tracing::warn!(run.id = %self.state.id, %error, cause = error.cause(), "a commit failed; trying again");
+                    tracing::warn!(%error, cause = error.cause(), "a commit failed; trying again");
                     unsure = true;
                 }
                 // The guard refuses what went through although nobody heard of it.
                 Err(StoreError::LeaseLost) if unsure => {}
                 Err(error) => return Err(error),
             }
+            let turn_started = self.state.turn_started;
+            let planned = plan(&self.state, &step, &[], leaving, at);
             if self.was_committed(&mut wait).await? {
+                // Commands may have gone with it; whatever they changed, the head that was read knows.
+                let change = Change {
+                    head: self.state.head.clone(),
+                    ..planned
+                };
+                measure::tell(&self.config.meter, &change, turn_started);
                 return Ok(());
             }
         };
@@ -238,6 +250,11 @@ impl Driver {
             self.suspicion = None;
         }
         self.channel.publish(&committed.logged);
+        measure::tell(
+            &self.config.meter,
+            &committed.change,
+            self.state.turn_started,
+        );
         self.state.advance(committed.change, &committed.commands);
         Ok(())
     }

@@ -264,7 +264,7 @@ impl Driver {
         error: AttemptFailure,
     ) -> Result<bool, StoreError> {
         tracing::warn!(
-            run.id = %self.state.id, turn = self.state.head.turns, attempt = spoken.attempt,
+            turn = self.state.head.turns, attempt = spoken.attempt,
             code = error.failure.code.as_str(), reason = %error.failure.message, "attempt failed"
         );
         let mut failed = self.state.asked.failed.clone();

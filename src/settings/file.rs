@@ -16,6 +16,7 @@ pub(super) struct File {
     pub(super) rate_limit: RateLimit,
     pub(super) http: Http,
     pub(super) stream: Stream,
+    pub(super) metrics: Metrics,
     pub(super) providers: BTreeMap<String, Provider>,
     pub(super) models_file: Option<String>,
     pub(super) simulator: Simulator,
@@ -107,6 +108,12 @@ pub(super) struct Http {
 pub(super) struct Stream {
     pub(super) heartbeat_ms: Limit<4_000>,
     pub(super) retry_ms: Limit<2_000>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Metrics {
+    pub(super) public: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -37,6 +37,8 @@ pub struct Settings {
     pub http: Http,
     /// Open streams.
     pub stream: Stream,
+    /// Whether anybody may ask for the metrics.
+    pub public_metrics: bool,
     /// The providers.
     pub providers: Vec<Provider>,
     /// A file of facts about models, over our own.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use parley::{
     conversation::{
-        AttemptFailure, FailureCode, Params, Prompt, PromptMessage, Role, StopReason, Usage,
+        AttemptFailure, FailureCode, Meter, Params, Prompt, PromptMessage, Role, StopReason, Usage,
     },
     providers::{
         Api, BreakerConfig, Config, Dialect, Kind, Part, ProviderConfig, Registry, Reply, Request,
@@ -80,6 +80,7 @@ pub(crate) fn registry_of(provider: ProviderConfig, timeouts: Timeouts) -> Regis
         timeouts,
         max_event_bytes: 1024 * 1024,
         breaker: BREAKER,
+        meter: Meter::default(),
     })
     .unwrap()
 }

@@ -5,6 +5,7 @@ mod bad_input;
 mod history;
 mod idempotency;
 mod login;
+mod metrics;
 mod openapi;
 mod raw;
 mod statuses;

@@ -6,6 +6,7 @@ mod contract;
 mod database;
 mod fold;
 mod proxy;
+mod scrape;
 mod shown;
 mod sse;
 
@@ -15,5 +16,6 @@ pub(crate) use contract::{Operation, contract};
 pub(crate) use database::{Database, pool};
 pub(crate) use fold::Fold;
 pub(crate) use proxy::{Proxy, When};
+pub(crate) use scrape::Scrape;
 pub(crate) use shown::{shown, shown_head};
 pub(crate) use sse::{Event, SseClient, SseDecoder};

@@ -19,7 +19,7 @@ use loco_rs::{controller::Routes, prelude::get};
 use utoipa::OpenApi;
 
 use self::{common::Common, examples::Examples};
-use super::{bots, docs, exports, health, providers, runs, streams};
+use super::{bots, docs, exports, health, metrics, providers, runs, streams};
 use crate::views::{problem::Problem, run::RunBotView};
 
 #[derive(OpenApi)]
@@ -45,6 +45,7 @@ use crate::views::{problem::Problem, run::RunBotView};
         health::ping,
         health::health,
         health::readiness,
+        metrics::show_metrics,
     ),
     components(schemas(Problem, RunBotView, exports::ExportFormat)),
     servers((url = "/", description = "Where this document is from")),
@@ -54,6 +55,7 @@ use crate::views::{problem::Problem, run::RunBotView};
         (name = "providers", description = "Who can be asked"),
         (name = "documentation", description = "This document"),
         (name = "health", description = "For load balancers and supervisors; open to everybody"),
+        (name = "metrics", description = "For Prometheus"),
     ),
     modifiers(&Common, &Examples),
 )]

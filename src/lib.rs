@@ -12,7 +12,7 @@
 //! | [`workers`] | Loco's background workers: they ring the orchestrator |
 //! | [`identity`] | who is asking, and how much of it they may do |
 //! | [`middleware`], [`controllers`], [`views`] | HTTP: what every request passes, thin handlers, outgoing JSON and streams |
-//! | [`telemetry`] | what operators see: metrics, logs |
+//! | [`telemetry`] | what operators see: metrics, traces, logs |
 //! | [`simulator`] | a stand-in for the providers that knows nothing of our side |
 //! | [`settings`] | the typed settings; [`tasks`]: what `cargo loco task` runs |
 //! | [`app`] | the composition root: the only place where the rooms meet |

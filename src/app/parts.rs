@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     boot::{explained, pool, works_only},
-    telemetry,
+    telemetry::{Sources, Telemetry},
 };
 use crate::{
     controllers::extract::Door,
-    conversation::{Catalogue, Counts, Meter, RetryPolicy},
+    conversation::{Catalogue, Meter, RetryPolicy},
     event_log::EventLog,
     identity::{Authenticator, BasicCredential, RateLimiter},
     middleware::{AllowedOrigins, Guards, stack},
@@ -26,7 +26,6 @@ use crate::{
     providers::{self, Dialect, Kind, ProviderConfig, Registry},
     settings::{self, Settings},
     simulator::{Script, Simulator},
-    telemetry::exposition,
     views::stream::StreamSettings,
     workers::run::RunDoorbell,
 };
@@ -52,8 +51,7 @@ pub struct Parts {
     drain: Duration,
     /// The stand-in for the providers, where there is one.
     simulator: Option<Arc<Simulator>>,
-    /// Whom the parts tell what happens.
-    meter: Meter,
+    telemetry: Telemetry,
     door: Door,
 }
 
@@ -74,18 +72,14 @@ impl Parts {
         let simulator = simulator(&settings).await?;
         let catalogue = ctx.shared_store.get::<Arc<Catalogue>>();
         let catalogue = catalogue.ok_or_else(|| Error::string("the facts were not read"))?;
-        let metrics = telemetry::metrics(&settings, &catalogue);
-        let meter = Meter::new(Arc::clone(&metrics) as Arc<dyn Counts>);
-        let store = store(ctx)?.metered(meter.clone());
+        let telemetry = Telemetry::new(&settings, &catalogue)?;
+        let store = store(ctx)?.metered(telemetry.meter.clone());
         let log = EventLog::new(store.clone());
-        let providers = provider_config(&settings, simulator.as_deref(), meter.clone());
+        let providers = provider_config(&settings, simulator.as_deref(), telemetry.meter.clone());
         let registry = Registry::new(providers).map_err(Error::wrap)?;
         let in_memory = is_memory(&ctx.config.database.uri);
         let config = Arc::new(orchestrator_config(
-            &settings,
-            in_memory,
-            catalogue,
-            meter.clone(),
+            &settings, in_memory, catalogue, &telemetry,
         ));
         let supervisor = Supervisor::new(
             store.clone(),
@@ -97,7 +91,7 @@ impl Parts {
         );
         let doorbell: Arc<dyn Doorbell> = Arc::new(RunDoorbell::new(ctx, supervisor.clone()));
         supervisor.start(&doorbell);
-        let vitals = telemetry::Sources {
+        let sources = Sources {
             store: store.clone(),
             log: log.clone(),
             registry: registry.clone(),
@@ -121,7 +115,7 @@ impl Parts {
             },
             shutdown: shutdown.clone(),
             body_limit: settings.http.body_limit_bytes,
-            metrics: Arc::new(move || exposition(&metrics, &vitals.read())),
+            metrics: telemetry.exposition(sources),
         };
         Ok(Self {
             runs,
@@ -135,7 +129,7 @@ impl Parts {
                 settings.drain
             },
             simulator,
-            meter,
+            telemetry,
             door,
         })
     }
@@ -162,6 +156,7 @@ impl Parts {
     pub async fn shut_down(self) {
         self.shutdown.cancel();
         self.supervisor.shut_down(TASKS_PATIENCE).await;
+        self.telemetry.end().await;
         drop(self.simulator);
     }
 }
@@ -226,6 +221,10 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
             settings.failed_logins_per_minute,
         ))
     };
+    // Nothing is counted where nothing is served: `cargo loco middleware`.
+    let parts = ctx.shared_store.get::<Parts>();
+    let told = parts.map(|parts| (parts.telemetry.meter, parts.telemetry.tracing));
+    let (meter, tracing) = told.unwrap_or_default();
     let guards = Guards {
         authenticator: guarded.then(authenticator),
         run_creations: guarded
@@ -236,12 +235,8 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
             same_site: settings.http.allow_same_site,
         }),
         public_metrics: settings.public_metrics,
-        // Nothing is counted where nothing is served: `cargo loco middleware`.
-        meter: ctx
-            .shared_store
-            .get::<Parts>()
-            .map(|parts| parts.meter)
-            .unwrap_or_default(),
+        meter,
+        tracing,
     };
     stack(layers, &guards)
 }
@@ -382,7 +377,7 @@ fn orchestrator_config(
     settings: &Settings,
     in_memory: bool,
     catalogue: Arc<Catalogue>,
-    meter: Meter,
+    telemetry: &Telemetry,
 ) -> orchestrator::Config {
     let settings::Retry {
         max_attempts,
@@ -405,6 +400,7 @@ fn orchestrator_config(
         max_ended_runs: in_memory.then_some(settings.ended_runs),
         stop_patience: settings.stop_patience,
         catalogue,
-        meter,
+        meter: telemetry.meter.clone(),
+        tracing: telemetry.tracing.clone(),
     }
 }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    conversation::{IdempotencyKey, Object, RunId, Violation},
+    conversation::{IdempotencyKey, Object, RunId, TraceContext, Violation},
     identity::Subject,
     orchestrator::Runs,
     views::{problem::Problem, stream::StreamSettings},
@@ -65,6 +65,17 @@ impl<S: Sync> FromRequestParts<S> for Asking {
                 .cloned()
                 .unwrap_or_default(),
         ))
+    }
+}
+
+/// From where the request goes on in a trace, where traces are kept.
+pub struct Traced(pub Option<TraceContext>);
+
+impl<S: Sync> FromRequestParts<S> for Traced {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<TraceContext>().cloned()))
     }
 }
 

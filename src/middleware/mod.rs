@@ -29,7 +29,7 @@ use loco_rs::{
 pub use cross_site::AllowedOrigins;
 
 use crate::{
-    conversation::Meter,
+    conversation::{Meter, Tracing},
     identity::{Authenticator, ClientKey, RateLimiter, client_address},
     views::problem::Problem,
 };
@@ -49,6 +49,8 @@ pub struct Guards {
     pub public_metrics: bool,
     /// Whom to tell what happens.
     pub meter: Meter,
+    /// Whom to tell the way of a request.
+    pub tracing: Tracing,
 }
 
 /// Puts our layers into Loco's list, and takes out those that do not suit: `ETag`s and compression have no place on streams, the
@@ -80,7 +82,10 @@ pub fn stack(
             "catch_panic",
             Box::new(cross_site::CrossSite::new(guards.clone())),
         )
-        .insert_before("request_id", Box::new(problem::ProblemLayer))
+        .insert_before(
+            "request_id",
+            Box::new(problem::ProblemLayer::new(guards.tracing.clone())),
+        )
         .insert_before(
             "request_id",
             Box::new(measure::Measure::new(guards.meter.clone())),

@@ -12,10 +12,11 @@ use super::{
     Config, clock, measure,
     node::Node,
     plan::{Step, plan},
+    spans,
     state::RunState,
 };
 use crate::{
-    conversation::{Failure, FailureCode, Sizes, StopMode, Target},
+    conversation::{Attribute, Failure, FailureCode, Sizes, Span, StopMode, Target},
     event_log::Channel,
     models::{Change, Claimed, CommandKind, Fence, Store, StoreError},
     providers::Registry,
@@ -62,6 +63,8 @@ pub(super) struct Driver {
     pub(super) rests: Vec<(Target, Instant)>,
     /// How long the texts are, where that matters.
     pub(super) sizes: Sizes,
+    /// The run's way here, for tracing tools.
+    pub(super) span: Span,
     /// Held while the run is suspected of breaking its process down: such runs are tried one at a time.
     suspicion: Option<OwnedSemaphorePermit>,
 }
@@ -92,6 +95,14 @@ impl Driver {
             .waiting
             .iter()
             .any(|command| matches!(command.kind, CommandKind::Stop(StopMode::Now)));
+        let span = spans::run(
+            &tools.config.tracing,
+            claimed.run.id,
+            claimed.trace.as_ref(),
+        );
+        if let Some(context) = span.context() {
+            tracing::Span::current().record("trace_id", context.trace_id());
+        }
         Self {
             store: tools.store.clone(),
             registry: tools.registry.clone(),
@@ -106,6 +117,7 @@ impl Driver {
             takeovers: claimed.takeovers,
             rests: Vec::new(),
             sizes: Sizes::default(),
+            span,
             suspicion,
             state: RunState::resumed(claimed, clock::now()),
         }
@@ -122,11 +134,9 @@ impl Driver {
         {
             self.speak(&speaker).await?;
         }
-        tracing::info!(
-            status = self.state.head.status.as_str(),
-            turns = self.state.head.turns,
-            "run ended here"
-        );
+        let status = self.state.head.status.as_str();
+        self.span.note("parley.run.status", Attribute::Text(status));
+        tracing::info!(status, turns = self.state.head.turns, "run ended here");
         Ok(())
     }
 

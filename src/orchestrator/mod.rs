@@ -16,7 +16,9 @@ mod driver;
 mod measure;
 mod node;
 mod offers;
+mod orders;
 mod plan;
+mod spans;
 mod state;
 mod supervisor;
 mod turn;
@@ -26,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 pub use door::{Once, Runs, Started, Streaming, Subscription};
 pub use supervisor::Supervisor;
 
-use crate::conversation::{Catalogue, Meter, RetryPolicy, RunId};
+use crate::conversation::{Catalogue, Meter, RetryPolicy, RunId, Tracing};
 
 /// What bounds runs, and what they need to know.
 #[derive(Debug, Clone)]
@@ -51,6 +53,8 @@ pub struct Config {
     pub catalogue: Arc<Catalogue>,
     /// Whom to tell what happens.
     pub meter: Meter,
+    /// Whom to tell the way that it takes.
+    pub tracing: Tracing,
 }
 
 /// How the door tells whoever drives runs that there is a new one. Losing the bell costs a second, nothing else.

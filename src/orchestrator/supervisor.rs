@@ -296,7 +296,12 @@ impl Supervisor {
             drop(place);
         };
         // Of the level that no filter takes away: whatever is said in it has the run's id. It belongs to nobody's request.
-        let span = tracing::error_span!(parent: None, "run", run_id = %run);
+        let span = tracing::error_span!(
+            parent: None,
+            "run",
+            run_id = %run,
+            trace_id = tracing::field::Empty
+        );
         self.inner.tracker.spawn(driving.instrument(span));
     }
 

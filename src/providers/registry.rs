@@ -227,7 +227,16 @@ impl Provider {
         place: &mut Place,
         request: &Request<'_>,
     ) -> Result<Reply, AttemptFailure> {
-        let outgoing = self.dressed(self.adapter.outgoing(request));
+        let mut outgoing = self.dressed(self.adapter.outgoing(request));
+        if let Some(trace) = request.trace {
+            let headers = [
+                ("traceparent", trace.traceparent()),
+                ("tracestate", trace.tracestate()),
+            ];
+            let said = headers.into_iter().filter(|(_, value)| !value.is_empty());
+            let said = said.map(|(name, value)| (Cow::Borrowed(name), value.to_owned()));
+            outgoing.headers.extend(said);
+        }
         let converter = self.adapter.converter(request);
         let think_tags = self.config.think_tags;
         Reply::open(

@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) http: Http,
     pub(super) stream: Stream,
     pub(super) metrics: Metrics,
+    pub(super) tracing: Tracing,
     pub(super) providers: BTreeMap<String, Provider>,
     pub(super) models_file: Option<String>,
     pub(super) simulator: Simulator,
@@ -114,6 +115,13 @@ pub(super) struct Stream {
 #[serde(default)]
 pub(super) struct Metrics {
     pub(super) public: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Tracing {
+    pub(super) endpoint: Option<String>,
+    pub(super) record_content: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

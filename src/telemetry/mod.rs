@@ -1,4 +1,4 @@
-//! What operators see: the metrics, and how the log looks.
+//! What operators see: the metrics, the traces, and how the log looks.
 //!
 //! **Invariant:** whatever a label says is one of a few words that this process knew when it started: names of models come from
 //! callers, and what nobody has heard of is `other`. No run's id, no client and no text is a label. Nothing here is the process's:
@@ -10,10 +10,12 @@ mod labels;
 pub mod log;
 mod metrics;
 mod process;
+mod traces;
 mod vitals;
 
 pub use labels::Known;
 pub use metrics::Metrics;
+pub use traces::{TraceError, TraceOptions, Tracer};
 pub use vitals::{OpenBreaker, Vitals};
 
 /// The metrics in Prometheus' text format, with what `vitals` says of this moment.

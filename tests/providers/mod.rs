@@ -123,6 +123,7 @@ pub(crate) async fn ask(registry: &Registry) -> Heard {
         params: &params,
         cache_key: "run:0",
         show_reasoning: false,
+        trace: None,
     };
     let listened = within("the answer", listen(registry, request, &mut heard)).await;
     if let Err(AttemptFailure { failure, .. }) = listened {
@@ -285,6 +286,7 @@ async fn dropping_an_answer_closes_its_connection() {
         params: &params,
         cache_key: "run:0",
         show_reasoning: false,
+        trace: None,
     };
     let mut reply = send(&registry, request).await.unwrap();
     assert_eq!(reply.next().await.unwrap(), Some(Part::Text("Hi".into())));

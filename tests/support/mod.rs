@@ -2,6 +2,7 @@
 
 mod app;
 mod cluster;
+mod collector;
 mod contract;
 mod database;
 mod fold;
@@ -12,6 +13,7 @@ mod sse;
 
 pub(crate) use app::{Answer, TestApp, client, number, talk, within};
 pub(crate) use cluster::{Cluster, is_root};
+pub(crate) use collector::{Collector, attribute};
 pub(crate) use contract::{Operation, contract};
 pub(crate) use database::{Database, pool};
 pub(crate) use fold::Fold;

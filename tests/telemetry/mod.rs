@@ -3,3 +3,4 @@
 mod logs;
 mod metrics;
 mod names;
+mod traces;

@@ -233,6 +233,7 @@ async fn run(row: &Row, yaml: &str) {
         params: &params,
         cache_key: "run:0",
         show_reasoning: false,
+        trace: None,
     };
     let provider = registry.get(&name).unwrap();
     let place = provider.admitted(request.model).await;

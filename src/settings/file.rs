@@ -114,13 +114,18 @@ pub(super) struct Stream {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Metrics {
+    /// Whether anybody may read `/metrics`; otherwise it wants the login of the API.
     pub(super) public: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Tracing {
+    /// The collector that spans are sent to, by OTLP over HTTP; `/v1/traces` is put at its end. None: no spans.
+    ///
+    /// Environment: `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub(super) endpoint: Option<String>,
+    /// Whether spans hold prompts and answers.
     pub(super) record_content: bool,
 }
 

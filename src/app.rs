@@ -9,6 +9,7 @@ mod boot;
 mod models_file;
 mod parts;
 mod serve;
+mod telemetry;
 
 use std::{path::Path, time::Duration};
 
@@ -93,6 +94,7 @@ impl Hooks for App {
             .add_route(controllers::providers::routes())
             .add_route(controllers::openapi::routes())
             .add_route(controllers::docs::routes())
+            .add_route(controllers::metrics::routes())
     }
 
     fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {

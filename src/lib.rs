@@ -12,6 +12,7 @@
 //! | [`workers`] | Loco's background workers: they ring the orchestrator |
 //! | [`identity`] | who is asking, and how much of it they may do |
 //! | [`middleware`], [`controllers`], [`views`] | HTTP: what every request passes, thin handlers, outgoing JSON and streams |
+//! | [`telemetry`] | what operators see: metrics, traces, logs |
 //! | [`simulator`] | a stand-in for the providers that knows nothing of our side |
 //! | [`settings`] | the typed settings; [`tasks`]: what `cargo loco task` runs |
 //! | [`app`] | the composition root: the only place where the rooms meet |
@@ -23,6 +24,7 @@
 //! middleware ──┤                 └─> event_log ──> models ──> conversation
 //!              ├─> identity ───────────────────────> models
 //!              └─> views ──────> conversation         workers ──> orchestrator
+//! telemetry ─────────────────────> conversation
 //! ```
 //!
 //! No other arrow is allowed; `tests/architecture` reads the sources and says so.
@@ -54,5 +56,6 @@ pub mod providers;
 pub mod settings;
 pub mod simulator;
 pub mod tasks;
+pub mod telemetry;
 pub mod views;
 pub mod workers;

@@ -23,5 +23,6 @@ mod runs;
 mod simulator;
 mod streams;
 mod support;
+mod telemetry;
 mod trouble;
 mod workers;

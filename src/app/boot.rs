@@ -13,7 +13,7 @@ use migration::{Migrator, MigratorTrait as _};
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use super::{App, models_file::catalogue};
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     },
     providers::KINDS,
     settings::{self, ApiKind, Environment, ServerOverrides, Settings},
+    telemetry::log::{Cut, JsonLines},
 };
 
 /// Stands in the `settings:` block of a configuration that the command line has loaded: the process's environment counts there.
@@ -250,7 +251,10 @@ pub(super) fn init_logger(config: &loco_rs::config::Logger) -> Result<bool> {
         };
         let filter = logger::init_env_filter::<App>(config.override_filter.as_ref(), level);
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        let layer = logger::init_layer(std::io::stderr, &config.format, colours);
+        let layer = match config.format {
+            logger::Format::Json => JsonLines::new(std::io::stderr).boxed(),
+            _ => logger::init_layer(Cut(std::io::stderr), &config.format, colours),
+        };
         tracing_subscriber::registry()
             .with(layer)
             .with(filter)

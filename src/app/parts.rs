@@ -11,10 +11,13 @@ use loco_rs::{
 use migration::{Migrator, MigratorTrait as _};
 use tokio_util::sync::CancellationToken;
 
-use super::boot::{explained, pool, works_only};
+use super::{
+    boot::{explained, pool, works_only},
+    telemetry::{Sources, Telemetry},
+};
 use crate::{
     controllers::extract::Door,
-    conversation::{Catalogue, RetryPolicy},
+    conversation::{Catalogue, Meter, RetryPolicy},
     event_log::EventLog,
     identity::{Authenticator, BasicCredential},
     middleware::{AllowedOrigins, Guards, stack},
@@ -48,6 +51,7 @@ pub struct Parts {
     drain: Duration,
     /// The stand-in for the providers, where there is one.
     simulator: Option<Arc<Simulator>>,
+    telemetry: Telemetry,
     door: Door,
 }
 
@@ -66,14 +70,17 @@ impl Parts {
             .map_err(Error::wrap)?;
         migrated(ctx).await?;
         let simulator = simulator(&settings).await?;
-        let store = store(ctx)?;
-        let log = EventLog::new(store.clone());
-        let registry =
-            Registry::new(provider_config(&settings, simulator.as_deref())).map_err(Error::wrap)?;
-        let in_memory = is_memory(&ctx.config.database.uri);
         let catalogue = ctx.shared_store.get::<Arc<Catalogue>>();
         let catalogue = catalogue.ok_or_else(|| Error::string("the facts were not read"))?;
-        let config = Arc::new(orchestrator_config(&settings, in_memory, catalogue));
+        let telemetry = Telemetry::new(&settings, &catalogue)?;
+        let store = store(ctx)?.metered(telemetry.meter.clone());
+        let log = EventLog::new(store.clone());
+        let providers = provider_config(&settings, simulator.as_deref(), telemetry.meter.clone());
+        let registry = Registry::new(providers).map_err(Error::wrap)?;
+        let in_memory = is_memory(&ctx.config.database.uri);
+        let config = Arc::new(orchestrator_config(
+            &settings, in_memory, catalogue, &telemetry,
+        ));
         let supervisor = Supervisor::new(
             store.clone(),
             heart(ctx, &store).await?,
@@ -84,6 +91,13 @@ impl Parts {
         );
         let doorbell: Arc<dyn Doorbell> = Arc::new(RunDoorbell::new(ctx, supervisor.clone()));
         supervisor.start(&doorbell);
+        let sources = Sources {
+            store: store.clone(),
+            log: log.clone(),
+            registry: registry.clone(),
+            supervisor: supervisor.clone(),
+            max_live_runs: settings.max_live_runs,
+        };
         let runs = Runs::new(
             store,
             log.clone(),
@@ -101,6 +115,7 @@ impl Parts {
             },
             shutdown: shutdown.clone(),
             body_limit: settings.http.body_limit_bytes,
+            metrics: telemetry.exposition(sources),
         };
         Ok(Self {
             runs,
@@ -114,6 +129,7 @@ impl Parts {
                 settings.drain
             },
             simulator,
+            telemetry,
             door,
         })
     }
@@ -140,6 +156,7 @@ impl Parts {
     pub async fn shut_down(self) {
         self.shutdown.cancel();
         self.supervisor.shut_down(TASKS_PATIENCE).await;
+        self.telemetry.end().await;
         drop(self.simulator);
     }
 }
@@ -204,6 +221,10 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
             settings.failed_logins_per_minute,
         ))
     };
+    // Nothing is counted where nothing is served: `cargo loco middleware`.
+    let parts = ctx.shared_store.get::<Parts>();
+    let told = parts.map(|parts| (parts.telemetry.meter, parts.telemetry.tracing));
+    let (meter, tracing) = told.unwrap_or_default();
     let guards = Guards {
         authenticator: guarded.then(authenticator),
         creations_per_minute: guarded.then_some(settings.run_creations_per_minute),
@@ -212,6 +233,9 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
             list: settings.http.allowed_origins.clone(),
             same_site: settings.http.allow_same_site,
         }),
+        public_metrics: settings.public_metrics,
+        meter,
+        tracing,
     };
     stack(layers, &guards)
 }
@@ -281,7 +305,11 @@ async fn simulator(settings: &Settings) -> Result<Option<Arc<Simulator>>> {
 
 /// The providers of the settings, as their room takes them; `simulator` answers for those that it stands in for.
 #[must_use]
-pub fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> providers::Config {
+pub fn provider_config(
+    settings: &Settings,
+    simulator: Option<&Simulator>,
+    meter: Meter,
+) -> providers::Config {
     let provider = |from: &settings::Provider| {
         let kind = Kind::named(from.kind)?;
         let simulator = simulator.filter(|_| from.simulate);
@@ -340,6 +368,7 @@ pub fn provider_config(settings: &Settings, simulator: Option<&Simulator>) -> pr
             window: settings.breaker.window,
             open: settings.breaker.open,
         },
+        meter,
     }
 }
 
@@ -347,6 +376,7 @@ fn orchestrator_config(
     settings: &Settings,
     in_memory: bool,
     catalogue: Arc<Catalogue>,
+    telemetry: &Telemetry,
 ) -> orchestrator::Config {
     let settings::Retry {
         max_attempts,
@@ -369,5 +399,7 @@ fn orchestrator_config(
         max_ended_runs: in_memory.then_some(settings.ended_runs),
         stop_patience: settings.stop_patience,
         catalogue,
+        meter: telemetry.meter.clone(),
+        tracing: telemetry.tracing.clone(),
     }
 }

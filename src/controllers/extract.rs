@@ -1,6 +1,6 @@
 //! What handlers are given: the door, checked paths, checked bodies. Every rejection is a problem.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    conversation::{IdempotencyKey, Object, RunId, Violation},
+    conversation::{IdempotencyKey, Object, RunId, TraceContext, Violation},
     identity::Subject,
     orchestrator::Runs,
     views::{problem::Problem, stream::StreamSettings},
@@ -31,6 +31,8 @@ pub struct Door {
     pub shutdown: tokio_util::sync::CancellationToken,
     /// The most bytes of a body.
     pub body_limit: usize,
+    /// Writes the metrics as they are now.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Door {
@@ -63,6 +65,17 @@ impl<S: Sync> FromRequestParts<S> for Asking {
                 .cloned()
                 .unwrap_or_default(),
         ))
+    }
+}
+
+/// From where the request goes on in a trace, where traces are kept.
+pub struct Traced(pub Option<TraceContext>);
+
+impl<S: Sync> FromRequestParts<S> for Traced {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<TraceContext>().cloned()))
     }
 }
 
@@ -124,7 +137,10 @@ pub fn run_id(text: &str) -> Result<RunId, Problem> {
             error.to_string(),
         )
     };
-    text.parse().map_err(invalid)
+    let id = text.parse().map_err(invalid)?;
+    // Whatever is said of this request is said of the run, too.
+    tracing::Span::current().record("run_id", tracing::field::display(id));
+    Ok(id)
 }
 
 /// The answer to a path that is no text.

@@ -11,6 +11,7 @@ pub mod exports;
 pub mod extract;
 pub mod health;
 mod history;
+pub mod metrics;
 pub mod openapi;
 pub mod providers;
 pub mod resource;

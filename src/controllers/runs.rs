@@ -13,7 +13,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    extract::{Asking, Door, KeyedJsonBody, OptionalJsonBody, RunPath},
+    extract::{Asking, Door, KeyedJsonBody, OptionalJsonBody, RunPath, Traced},
     history::{HistoryParams, HistoryQuery},
 };
 use crate::{
@@ -52,6 +52,7 @@ use crate::{
 pub(super) async fn start_run(
     door: Door,
     Asking(subject): Asking,
+    Traced(trace): Traced,
     claim: Option<Extension<Claim>>,
     KeyedJsonBody { body, key }: KeyedJsonBody<StartRun>,
 ) -> Result<Response, Problem> {
@@ -72,7 +73,7 @@ pub(super) async fn start_run(
         answer: StartedView::body,
     });
     Ok(started(
-        match door.runs.start(body, &subject.0, once).await? {
+        match door.runs.start(body, &subject.0, once, trace).await? {
             Started::Now(run) => StartedView::body(&run),
             Started::Before(answer) => answer,
         },

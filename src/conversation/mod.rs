@@ -17,6 +17,7 @@ mod event_id;
 mod failure;
 mod history;
 mod idempotency;
+mod measure;
 mod object;
 mod policy;
 mod prompt;
@@ -28,6 +29,7 @@ mod stop_reason;
 mod target;
 mod time;
 mod tokens;
+mod trace;
 mod transcript;
 mod usage;
 mod validate;
@@ -48,6 +50,10 @@ pub use event_id::{EventId, InvalidEventId};
 pub use failure::{AttemptFailure, Charge, Failure, FailureCode};
 pub use history::{HistoryCursor, HistoryFilter, HistoryPage, InvalidHistoryCursor, words};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey};
+pub use measure::{
+    AttemptEnd, Breakdown, Counts, DatabaseCall, DatabaseTrouble, Happening, LoginRefusal, Meter,
+    RunEnd, Tally,
+};
 pub use object::Object;
 pub use policy::{end_after, next_turn_of, speaker};
 pub use prompt::{Prompt, PromptMessage, Role, lay_out, lay_out_for_summary};
@@ -62,6 +68,7 @@ pub use stop_reason::StopReason;
 pub use target::{FailedAttempt, Target};
 pub use time::{InvalidTimestamp, Timestamp};
 pub use tokens::count as count_tokens;
+pub use trace::{Attribute, Beginning, OpenSpan, Span, SpanKind, TraceContext, Traces, Tracing};
 pub use transcript::{Cut, Message, MessageKind, MessageStatus, in_order};
 pub use usage::Usage;
 pub use validate::{MAX_TEXT_BYTES, Violation, check};

@@ -16,6 +16,7 @@ use super::{
     record::Run,
     run::{RunId, RunStatus},
     time::Timestamp,
+    trace::TraceContext,
     usage::Usage,
     validate::{Violation, check, not_blank, within_text_limit},
 };
@@ -55,6 +56,8 @@ pub struct RunPlan {
     pub show_reasoning: bool,
     /// What becomes of the run if it outgrows a model's context window.
     pub context_policy: ContextPolicy,
+    /// The place in a trace from which the run goes on.
+    pub trace: Option<TraceContext>,
 }
 
 impl RunPlan {
@@ -113,6 +116,7 @@ impl StartRun {
                 max_turns,
                 show_reasoning: self.show_reasoning.unwrap_or_default(),
                 context_policy: self.context_policy.unwrap_or_default(),
+                trace: None,
             })
         } else {
             Err(violations)

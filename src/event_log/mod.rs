@@ -35,6 +35,8 @@ pub struct EventLog {
     /// The channel of each run that somebody writes or reads now. Held only for a look-up: no await happens under it. An entry
     /// goes when its channel does.
     channels: Arc<Mutex<HashMap<RunId, Weak<Channel>>>>,
+    /// Each reader holds a weak one of it, so that they can be counted.
+    readers: Arc<()>,
 }
 
 /// What a request for a log finds.
@@ -52,6 +54,7 @@ impl EventLog {
         Self {
             store,
             channels: Arc::default(),
+            readers: Arc::default(),
         }
     }
 
@@ -103,6 +106,7 @@ impl EventLog {
             self.store.clone(),
             channel,
             cursor,
+            Arc::downgrade(&self.readers),
         )))
     }
 
@@ -139,6 +143,12 @@ impl EventLog {
             }
         }
         Ok(())
+    }
+
+    /// How many logs are being read now.
+    #[must_use]
+    pub fn readers(&self) -> usize {
+        Arc::weak_count(&self.readers)
     }
 
     /// How many runs have a live part now.

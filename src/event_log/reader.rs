@@ -1,6 +1,9 @@
 //! Reads a run's log from a cursor to its end: one path for replay and live.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
@@ -34,10 +37,17 @@ pub struct Reader {
     ready: VecDeque<Bytes>,
     /// Whether the final event was read.
     over: bool,
+    /// By which it is counted.
+    _counted: Weak<()>,
 }
 
 impl Reader {
-    pub(super) fn new(store: Store, channel: Arc<Channel>, cursor: EventId) -> Self {
+    pub(super) fn new(
+        store: Store,
+        channel: Arc<Channel>,
+        cursor: EventId,
+        counted: Weak<()>,
+    ) -> Self {
         let head = channel.watch();
         Self {
             store,
@@ -47,6 +57,7 @@ impl Reader {
             segment: None,
             ready: VecDeque::new(),
             over: false,
+            _counted: counted,
         }
     }
 

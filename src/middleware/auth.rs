@@ -11,12 +11,16 @@ use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 
 use super::{Guards, seconds};
 use crate::{
+    conversation::{Happening, LoginRefusal},
     identity::{Denied, Subject},
     views::problem::Problem,
 };
 
 /// The paths that anybody may ask. All others need a login.
 const OPEN: [&str; 3] = ["/_ping", "/_health", "/_readiness"];
+
+/// The one that the settings may open, too.
+const METRICS: &str = "/metrics";
 
 pub(super) struct BasicAuth {
     guards: Guards,
@@ -38,7 +42,9 @@ impl MiddlewareLayer for BasicAuth {
     }
 
     fn config(&self) -> serde_json::Result<serde_json::Value> {
-        Ok(serde_json::json!({"enable": self.is_enabled(), "open": OPEN}))
+        let metrics = self.guards.public_metrics.then_some(METRICS);
+        let open: Vec<&str> = OPEN.into_iter().chain(metrics).collect();
+        Ok(serde_json::json!({"enable": self.is_enabled(), "open": open}))
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
@@ -51,7 +57,8 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
         request.extensions_mut().insert(Subject::default());
         return next.run(request).await;
     };
-    if OPEN.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if OPEN.contains(&path) || (guards.public_metrics && path == METRICS) {
         return next.run(request).await;
     }
     let given = request
@@ -63,7 +70,14 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
             request.extensions_mut().insert(subject);
             next.run(request).await
         }
-        Err(denied) => refusal(denied, asks_for_login(&request)).into_response(),
+        Err(denied) => {
+            guards.meter.tell(Happening::LoginRefused(match denied {
+                Denied::NoCredentials => LoginRefusal::NoCredentials,
+                Denied::Wrong => LoginRefusal::WrongCredentials,
+                Denied::TooMany { .. } => LoginRefusal::TooMany,
+            }));
+            refusal(denied, asks_for_login(&request)).into_response()
+        }
     }
 }
 

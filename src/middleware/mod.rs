@@ -1,8 +1,8 @@
 //! What every request passes, as Loco middleware layers: they show in `cargo loco middleware`.
 //!
-//! In Loco's list a later layer meets the request earlier. A request meets, from the outside in: request id, `cors` (a preflight ends
-//! there: it never has a login), `compression`, `problem` (one log line, every error as problem+json), secure headers, catch panic,
-//! `cross_site`, `basic_auth`, `rate_limit`, the handler.
+//! In Loco's list a later layer meets the request earlier. A request meets, from the outside in: request id, `measure`, `cors` (a
+//! preflight ends there: it never has a login), `compression`, `problem` (one log line, every error as problem+json), secure headers,
+//! catch panic, `cross_site`, `basic_auth`, `rate_limit`, the handler.
 //!
 //! **Invariant:** no answer with an error status leaves but as problem+json with the request's id; a 5xx is logged once.
 //!
@@ -12,6 +12,7 @@ mod auth;
 mod compression;
 mod cors;
 mod cross_site;
+mod measure;
 mod problem;
 mod rate_limit;
 mod secure_headers;
@@ -32,6 +33,7 @@ use loco_rs::{
 pub use cross_site::AllowedOrigins;
 
 use crate::{
+    conversation::{Meter, Tracing},
     identity::{Authenticator, ClientKey, client_address},
     views::problem::Problem,
 };
@@ -47,6 +49,12 @@ pub struct Guards {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Whose pages may send unsafe requests.
     pub origins: Arc<AllowedOrigins>,
+    /// Whether anybody may ask for the metrics.
+    pub public_metrics: bool,
+    /// Whom to tell what happens.
+    pub meter: Meter,
+    /// Whom to tell the way of a request.
+    pub tracing: Tracing,
 }
 
 /// Puts our layers into Loco's list, and takes out those that do not suit: `ETag`s have no place on streams, the fallback is a page
@@ -89,14 +97,22 @@ pub fn stack(
             "catch_panic",
             Box::new(cross_site::CrossSite::new(guards.clone())),
         )
-        .insert_before("request_id", Box::new(problem::ProblemLayer))
+        .insert_before(
+            "request_id",
+            Box::new(problem::ProblemLayer::new(guards.tracing.clone())),
+        )
         .insert_before(
             "request_id",
             Box::new(compression::Compression {
                 enable: compression,
             }),
         )
-        .insert_before("request_id", Box::new(cors::Cors::new(guards.clone())));
+        .insert_before("request_id", Box::new(cors::Cors::new(guards.clone())))
+        // Outside of what packs and of what answers preflights: what is counted is what is sent.
+        .insert_before(
+            "request_id",
+            Box::new(measure::Measure::new(guards.meter.clone())),
+        );
     layers
 }
 

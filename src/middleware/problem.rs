@@ -5,9 +5,9 @@ use std::{error::Error, fmt::Write as _, time::Instant};
 use axum::{
     Router,
     body::Body,
-    extract::Request,
+    extract::{MatchedPath, Request, State},
     http::{HeaderValue, StatusCode, header},
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
 use loco_rs::{
@@ -18,9 +18,20 @@ use loco_rs::{
 use serde_json::Value;
 use tracing::Instrument as _;
 
-use crate::views::problem::{self, Cause, Problem};
+use crate::{
+    conversation::{Attribute, Beginning, Span, SpanKind, TraceContext, Tracing},
+    views::problem::{self, Cause, Problem},
+};
 
-pub(super) struct ProblemLayer;
+pub(super) struct ProblemLayer {
+    tracing: Tracing,
+}
+
+impl ProblemLayer {
+    pub(super) fn new(tracing: Tracing) -> Self {
+        Self { tracing }
+    }
+}
 
 impl MiddlewareLayer for ProblemLayer {
     fn name(&self) -> &'static str {
@@ -32,11 +43,11 @@ impl MiddlewareLayer for ProblemLayer {
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
-        Ok(app.layer(from_fn(tell)))
+        Ok(app.layer(from_fn_with_state(self.tracing.clone(), tell)))
     }
 }
 
-async fn tell(request: Request, next: Next) -> Response {
+async fn tell(State(tracing): State<Tracing>, mut request: Request, next: Next) -> Response {
     let id = request
         .extensions()
         .get::<LocoRequestId>()
@@ -44,11 +55,31 @@ async fn tell(request: Request, next: Next) -> Response {
         .unwrap_or_default();
     // The path alone: a query may hold a ticket.
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let span = tracing::info_span!("request", %method, path, request_id = id);
+    // Those who ask all the time are of no interest.
+    let quiet = path.starts_with("/_") || path == "/metrics";
+    let mut way = if quiet {
+        Span::default()
+    } else {
+        begin(&tracing, &request)
+    };
+    let context = way.context().cloned();
+    // Of the level that no filter takes away: whatever is said in it has the request's id.
+    let span = tracing::error_span!(
+        "request",
+        %method,
+        path,
+        request_id = id,
+        run_id = tracing::field::Empty,
+        trace_id = context.as_ref().map(TraceContext::trace_id)
+    );
+    if let Some(context) = context {
+        request.extensions_mut().insert(context);
+    }
     let started = Instant::now();
     async {
         let response = next.run(request).await;
-        log(&response, started);
+        log(&response, started, quiet);
+        end(&mut way, response.status());
         if response.status().is_client_error() || response.status().is_server_error() {
             return with_id(response, &id);
         }
@@ -58,8 +89,47 @@ async fn tell(request: Request, next: Next) -> Response {
     .await
 }
 
-fn log(response: &Response, started: Instant) {
-    let (status, duration_ms) = (response.status().as_u16(), started.elapsed().as_millis());
+/// The request's span, by OpenTelemetry's conventions for HTTP (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>): it names
+/// the route, and neither ids nor what stands in a query.
+fn begin(tracing: &Tracing, request: &Request) -> Span {
+    let header = |name: &str| {
+        let value = request.headers().get(name);
+        value.and_then(|value| value.to_str().ok()).unwrap_or("")
+    };
+    let parent = TraceContext::read(header("traceparent"), header("tracestate"));
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("", MatchedPath::as_str);
+    let method = match request.method().as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
+        _ => "_OTHER",
+    };
+    let attributes = [
+        ("http.request.method", Attribute::Text(method)),
+        ("url.scheme", Attribute::Text("http")),
+        ("http.route", Attribute::Text(route)),
+    ];
+    let known = if route.is_empty() { 2 } else { 3 };
+    tracing.begin(Beginning {
+        name: [if method == "_OTHER" { "HTTP" } else { method }, route],
+        kind: SpanKind::Server,
+        parent: parent.as_ref(),
+        attributes: attributes.get(..known).unwrap_or(&attributes),
+    })
+}
+
+/// The head of the answer is there. A stream goes on, but the request has been answered.
+fn end(way: &mut Span, status: StatusCode) {
+    let code = status.as_u16();
+    way.note("http.response.status_code", Attribute::Number(code.into()));
+    if status.is_server_error() {
+        way.fail(status.as_str());
+    }
+    *way = Span::default();
+}
+
+fn log(response: &Response, started: Instant, quiet: bool) {
+    let status = response.status().as_u16();
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if let Some(Cause(cause)) = response.extensions().get::<Cause>() {
         let mut chain = cause.to_string();
         let mut source = cause.source();
@@ -74,8 +144,10 @@ fn log(response: &Response, started: Instant) {
         } else {
             tracing::error!(status, duration_ms, cause = chain, "request failed");
         }
-    } else {
+    } else if quiet {
         tracing::debug!(status, duration_ms, "request answered");
+    } else {
+        tracing::info!(status, duration_ms, "request answered");
     }
 }
 

@@ -17,6 +17,7 @@ use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 
 use super::{Guards, seconds};
 use crate::{
+    conversation::Happening,
     identity::{Claim, RateLimiter, Verdict},
     views::problem::Problem,
 };
@@ -116,7 +117,7 @@ async fn limit_creations(
     // A request that comes again under its key makes nothing. Whether it does, the handler knows first.
     let later = creation.keyed && request.headers().contains_key("idempotency-key");
     if !later && let Some(Verdict::Refused { retry_after }) = claim.count() {
-        return refuse(creation, limiter.limit(), retry_after);
+        return refuse(&limits.guards, creation, limiter.limit(), retry_after);
     }
     let limit = limiter.limit();
     request.extensions_mut().insert(claim.clone());
@@ -128,11 +129,16 @@ async fn limit_creations(
             let reset = u64::from(used * 60 / limit);
             tell(creation, answer, limit, remaining, reset)
         }
-        Some(Verdict::Refused { retry_after }) => refuse(creation, limit, retry_after),
+        Some(Verdict::Refused { retry_after }) => {
+            refuse(&limits.guards, creation, limit, retry_after)
+        }
     }
 }
 
-fn refuse(creation: &Creation, limit: u32, retry_after: Duration) -> Response {
+fn refuse(guards: &Guards, creation: &Creation, limit: u32, retry_after: Duration) -> Response {
+    guards.meter.tell(Happening::RateLimited {
+        policy: creation.policy,
+    });
     let (wait, what) = (seconds(retry_after), creation.what);
     let detail = format!("this client may create {limit} {what} a minute; try again in {wait} s");
     let problem = Problem::new(

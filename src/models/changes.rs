@@ -113,6 +113,8 @@ pub struct AttemptRecord {
     pub duration_ms: u64,
     /// From the request to the first delta, in milliseconds.
     pub first_delta_ms: Option<u64>,
+    /// How many deltas were shown. No row has it.
+    pub deltas: u64,
 }
 
 impl AttemptRecord {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sea_orm::{
-    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, SqlxError,
-    Statement, sqlx::Connection as _,
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseConnectionType,
+    DbBackend, SqlxError, Statement, sqlx::Connection as _,
 };
 
 use super::StoreError;
@@ -46,6 +46,40 @@ pub struct PostgresOptions {
     pub idle_in_transaction_timeout: Duration,
     /// When a commit is answered: `on` once it is on disk.
     pub synchronous_commit: String,
+}
+
+/// The connections of a pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Those that are open.
+    pub open: u32,
+    /// Those of them that nobody uses now.
+    pub idle: u32,
+    /// How many there may be.
+    pub most: u32,
+}
+
+impl Connections {
+    pub(super) fn of(db: &DatabaseConnection) -> Self {
+        macro_rules! of {
+            ($pool:expr) => {
+                Self {
+                    open: $pool.size(),
+                    idle: u32::try_from($pool.num_idle()).unwrap_or(u32::MAX),
+                    most: $pool.options().get_max_connections(),
+                }
+            };
+        }
+        match db.inner {
+            DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
+                of!(db.get_postgres_connection_pool())
+            }
+            DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
+                of!(db.get_sqlite_connection_pool())
+            }
+            DatabaseConnectionType::Disconnected => Self::default(),
+        }
+    }
 }
 
 /// Whether the address names SQLite's memory, which is gone with the process.

@@ -1,7 +1,10 @@
 //! The connection pool and its transactions, with an end to every wait: a server that does not answer (a frozen machine, a network
 //! that swallows packets) fails the statement instead of holding its caller for ever.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
@@ -9,7 +12,8 @@ use sea_orm::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connect::BUSY_TIMEOUT;
+use super::{connect::BUSY_TIMEOUT, trouble::passes};
+use crate::conversation::{DatabaseCall, DatabaseTrouble, Happening, Meter};
 
 /// The pool. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -18,15 +22,23 @@ pub(super) struct Db {
     /// The one place for whoever writes, where the database has but one: SQLite's own wait for its lock is no queue, and some would
     /// come too late again and again.
     writer: Option<Arc<Semaphore>>,
+    calls: Calls,
+}
+
+/// How the database is asked.
+#[derive(Debug, Clone)]
+struct Calls {
     /// How long a statement may take; `None`: as long as it takes, for a database in this very process.
     patience: Option<Duration>,
+    /// Whom to tell how long it took.
+    meter: Meter,
 }
 
 /// A transaction on one of the pool's connections; rolled back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Transaction {
     inner: DatabaseTransaction,
-    patience: Option<Duration>,
+    calls: Calls,
     /// Given back after the end.
     _writer: Option<OwnedSemaphorePermit>,
 }
@@ -37,15 +49,32 @@ impl Db {
         Self {
             pool,
             writer: one_writer.then(|| Arc::new(Semaphore::new(1))),
-            patience,
+            calls: Calls {
+                patience,
+                meter: Meter::default(),
+            },
         }
     }
 
+    /// The same, telling how long its calls take.
+    pub(super) fn metered(mut self, meter: Meter) -> Self {
+        self.calls.meter = meter;
+        self
+    }
+
+    pub(super) fn pool(&self) -> &DatabaseConnection {
+        &self.pool
+    }
+
     pub(super) async fn begin(&self) -> Result<Transaction, DbErr> {
-        let writer = self.writing().await?;
+        let begun = async {
+            let writer = self.writing().await?;
+            Ok((writer, self.pool.begin().await?))
+        };
+        let (writer, inner) = self.calls.answer(DatabaseCall::Begin, begun).await?;
         Ok(Transaction {
-            inner: bounded(self.patience, self.pool.begin()).await?,
-            patience: self.patience,
+            inner,
+            calls: self.calls.clone(),
             _writer: writer,
         })
     }
@@ -63,17 +92,42 @@ impl Db {
     }
 
     pub(super) async fn ping(&self) -> Result<(), DbErr> {
-        bounded(self.patience, self.pool.ping()).await
+        self.calls
+            .answer(DatabaseCall::Statement, self.pool.ping())
+            .await
     }
 }
 
 impl Transaction {
     pub(super) async fn commit(self) -> Result<(), DbErr> {
-        bounded(self.patience, self.inner.commit()).await
+        let commit = self.inner.commit();
+        self.calls.answer(DatabaseCall::Commit, commit).await
     }
 
     pub(super) async fn rollback(self) -> Result<(), DbErr> {
-        bounded(self.patience, self.inner.rollback()).await
+        let rollback = self.inner.rollback();
+        self.calls.answer(DatabaseCall::Rollback, rollback).await
+    }
+}
+
+impl Calls {
+    /// The answer to a call, in time or not at all; told of to whom it may concern. A call that is given up by its caller is not told.
+    async fn answer<T>(
+        &self,
+        what: DatabaseCall,
+        answer: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
+        let asked = Instant::now();
+        let answer = bounded(self.patience, answer).await;
+        self.meter.tell(Happening::DatabaseAsked {
+            what,
+            took: asked.elapsed(),
+            trouble: answer.as_ref().err().map(|error| match passes(error) {
+                true => DatabaseTrouble::Passing,
+                false => DatabaseTrouble::Refused,
+            }),
+        });
+        answer
     }
 }
 
@@ -111,23 +165,37 @@ macro_rules! connection {
 
             async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
                 let _writer = self.writing().await?;
-                bounded(self.patience, self.$inner.execute_raw(statement)).await
+                self.calls
+                    .answer(DatabaseCall::Statement, self.$inner.execute_raw(statement))
+                    .await
             }
 
             async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
                 let _writer = self.writing().await?;
-                bounded(self.patience, self.$inner.execute_unprepared(sql)).await
+                self.calls
+                    .answer(DatabaseCall::Statement, self.$inner.execute_unprepared(sql))
+                    .await
             }
 
             async fn query_one_raw(
                 &self,
                 statement: Statement,
             ) -> Result<Option<QueryResult>, DbErr> {
-                bounded(self.patience, self.$inner.query_one_raw(statement)).await
+                self.calls
+                    .answer(
+                        DatabaseCall::Statement,
+                        self.$inner.query_one_raw(statement),
+                    )
+                    .await
             }
 
             async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-                bounded(self.patience, self.$inner.query_all_raw(statement)).await
+                self.calls
+                    .answer(
+                        DatabaseCall::Statement,
+                        self.$inner.query_all_raw(statement),
+                    )
+                    .await
             }
         }
     };

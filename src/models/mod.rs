@@ -29,7 +29,7 @@ use sea_orm::{DatabaseConnection, DbBackend, DbErr};
 
 pub use changes::{AttemptRecord, Change, Committed, Fence, Head};
 pub use commands::{Applied, Command, CommandKind, Locked, Order};
-pub use connect::{PoolOptions, PostgresOptions, connect, is_memory, unsynced};
+pub use connect::{Connections, PoolOptions, PostgresOptions, connect, is_memory, unsynced};
 pub use driving_lock::DrivingLock;
 pub use events::LoggedEvent;
 pub use idempotency::KeptAnswer;
@@ -38,7 +38,7 @@ pub use runs::{Asked, Claimed, Inserted};
 pub use schema::{SchemaError, TABLES, check_schema};
 pub use trouble::explain;
 
-use crate::conversation::RunError;
+use crate::conversation::{Meter, RunError};
 
 /// The database, behind the few things that Parley asks of it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -55,6 +55,20 @@ impl Store {
         Self {
             db: db::Db::new(pool, elsewhere.then_some(patience)),
         }
+    }
+
+    /// The same, telling how long the database takes for what.
+    #[must_use]
+    pub fn metered(self, meter: Meter) -> Self {
+        Self {
+            db: self.db.metered(meter),
+        }
+    }
+
+    /// The connections that are open, and how many of them are in use.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        Connections::of(self.db.pool())
     }
 
     /// Asks the database for nothing.

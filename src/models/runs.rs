@@ -18,8 +18,8 @@ use super::{
 };
 use crate::conversation::{
     Bot, BotVersion, FailedAttempt, FailureCode, IdempotencyKey, Message, MessageKind, Run,
-    RunEvent, RunId, RunPlan, RunStarted, RunStatus, Spent, Target, Timestamp, Transcript, Usage,
-    in_order, next_turn_of,
+    RunEvent, RunId, RunPlan, RunStarted, RunStatus, Spent, Target, Timestamp, TraceContext,
+    Transcript, Usage, in_order, next_turn_of,
 };
 
 /// A run that the caller drives from now on.
@@ -45,6 +45,8 @@ pub struct Claimed {
     pub crashed: bool,
     /// How many owners the run has lost since its last finished turn.
     pub takeovers: u32,
+    /// The place in a trace from which the run goes on.
+    pub trace: Option<TraceContext>,
 }
 
 impl Claimed {
@@ -151,6 +153,8 @@ impl Store {
         };
         let takeovers = read_u32(row.takeovers)?;
         let owner = row.lease_owner.clone().unwrap_or_default();
+        let trace = row.traceparent.as_deref();
+        let trace = trace.and_then(|traceparent| TraceContext::read(traceparent, ""));
         let run = row.into_run(newest(&versions))?;
         Ok(Claimed {
             run,
@@ -163,6 +167,7 @@ impl Store {
             waiting,
             crashed: false,
             takeovers,
+            trace,
         })
     }
 
@@ -252,6 +257,10 @@ fn new_row(
         lease_owner: Set(Some(String::new())),
         lease_epoch: Set(0),
         takeovers: Set(0),
+        traceparent: Set(plan
+            .trace
+            .as_ref()
+            .map(|trace| trace.traceparent().to_owned())),
         created_at: Set(at.as_millis()),
         started_at: Set(None),
         finished_at: Set(None),

@@ -71,7 +71,8 @@ fn database_code(error: &DbErr) -> Option<String> {
     }
 }
 
-fn passes(error: &DbErr) -> bool {
+/// Whether the same call can succeed later.
+pub(super) fn passes(error: &DbErr) -> bool {
     match error {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
         DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {

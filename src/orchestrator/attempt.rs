@@ -211,6 +211,7 @@ impl Speech<'_> {
         if self.spoken.first_delta_ms.is_none() {
             self.spoken.first_delta_ms = Some(millis(self.started));
         }
+        self.spoken.deltas += 1;
         self.stage.channel.push(&Delta {
             turn: self.stage.turn,
             bot_index: self.stage.bot_index,

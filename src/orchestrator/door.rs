@@ -4,16 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
-use super::{Config, Doorbell, Supervisor, clock, offers::Offers, plan};
+use super::{
+    Config, Doorbell, Supervisor, clock, measure,
+    offers::Offers,
+    orders::{stop_order, update_order},
+};
 pub use crate::event_log::Reader as Subscription;
 use crate::{
     conversation::{
-        Bot, BotChange, BotUpdated, EventId, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
+        BotChange, EventId, Happening, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
         ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Timestamp,
-        Transcript, Violation, check_name_is_free, next_turn_of,
+        TraceContext, Transcript, Violation, check_name_is_free, next_turn_of,
     },
     event_log::{EventLog, Opened},
-    models::{CommandKind, Inserted, Locked, Order, Store},
+    models::{Inserted, Locked, Store},
     providers::Registry,
 };
 
@@ -91,7 +95,8 @@ impl Runs {
         }
     }
 
-    /// Accepts a run. `owner` is who is asking; empty for nobody. With `once`, a request that came before gets its answer again.
+    /// Accepts a run. `owner` is who is asking; empty for nobody. With `once`, a request that came before gets its answer again. `trace`:
+    /// from where the run goes on in a trace.
     ///
     /// # Errors
     /// `Invalid` with every broken rule; `KeyReused`; `Unavailable`: whether the run was accepted is not known then, unless it is
@@ -101,15 +106,20 @@ impl Runs {
         order: StartRun,
         owner: &str,
         once: Option<Once>,
+        trace: Option<TraceContext>,
     ) -> Result<Started, RunError> {
         if let Some(once) = &once
             && let Some(answer) = self.inner.answered(owner, &once.key).await?
         {
             return Ok(Started::Before(answer));
         }
-        let plan = self.inner.plan(order)?;
+        let plan = RunPlan {
+            trace,
+            ..self.inner.plan(order)?
+        };
         let (inner, owner) = (Arc::clone(&self.inner), owner.to_owned());
         let (id, at) = (RunId::from_uuid(uuid::Uuid::now_v7()), clock::now());
+        tracing::Span::current().record("run_id", tracing::field::display(id));
         self.tracked(async move {
             let run = plan.accepted(id, at);
             let answer = once.as_ref().map(|once| (once.answer)(&run));
@@ -121,8 +131,13 @@ impl Runs {
                 Err(error) if error.passes() && inner.store.log_end(id).await?.is_some() => {}
                 Err(error) => return Err(error.into()),
             }
+            inner.config.meter.tell(Happening::RunAccepted);
             inner.doorbell.ring(id).await;
-            tracing::info!(run.id = %id, bots = plan.bots.len(), max_turns = plan.max_turns, "run accepted");
+            tracing::info!(
+                bots = plan.bots.len(),
+                max_turns = plan.max_turns,
+                "run accepted"
+            );
             Ok(Started::Now(Box::new(run)))
         })
         .await
@@ -174,7 +189,7 @@ impl Runs {
                 answer => answer?,
             }
             inner.log.vanish(id);
-            tracing::info!(run.id = %id, "run deleted");
+            tracing::info!("run deleted");
             Ok(())
         })
         .await
@@ -188,8 +203,11 @@ impl Runs {
     pub async fn stop(&self, id: RunId, mode: StopMode) -> Result<StopAnswer, RunError> {
         let inner = Arc::clone(&self.inner);
         self.tracked(async move {
+            let mut ended = None;
             let written = inner.store.order(id, clock::now(), |locked| {
-                Ok(Some(stop_order(locked, mode)))
+                let order = stop_order(locked, mode);
+                ended = order.change.as_ref().map(|change| change.head.clone());
+                Ok(Some(order))
             });
             let written = match mode {
                 StopMode::Now => inner.or_hang_up(id, Box::pin(written)).await,
@@ -197,8 +215,11 @@ impl Runs {
             };
             match written {
                 Ok((_, logged)) => inner.log.publish(id, &logged),
-                Err(RunError::AlreadyEnded { .. }) => {}
+                Err(RunError::AlreadyEnded { .. }) => ended = None,
                 Err(error) => return Err(error),
+            }
+            if let Some(head) = &ended {
+                measure::tell_end(&inner.config.meter, head);
             }
             if mode == StopMode::Now {
                 inner.supervisor.stop(id, inner.config.stop_patience).await;
@@ -448,45 +469,4 @@ impl Inner {
             bot: next,
         })
     }
-}
-
-/// Whether nobody drives the run and no turn is open: then a command is applied where it is given. An open turn that was left
-/// by a process that ended is for its next owner to close.
-fn is_idle(locked: &Locked) -> bool {
-    !locked.owned && locked.head.open_seq.is_none()
-}
-
-/// The order to stop. A run that nobody drives is ended with it at once.
-fn stop_order(locked: &Locked, mode: StopMode) -> Order {
-    let change = is_idle(locked).then(|| plan::stop_unowned(locked, clock::now()));
-    Order {
-        kind: CommandKind::Stop(mode),
-        change,
-    }
-}
-
-/// The order to change a bot; none if nothing changes. A run that nobody drives hears of it at once.
-fn update_order(locked: &Locked, next: &BotChange) -> Option<Order> {
-    let before: &Bot = locked
-        .run
-        .bots
-        .iter()
-        .find(|bot| bot.index == next.bot.index)?;
-    if before.version == next.bot.version {
-        return None;
-    }
-    let update = BotUpdated {
-        bot_index: next.bot.index,
-        version: next.bot.version,
-        changes: next.bot.changes_since(before),
-        effective_from_turn: next.effective_from_turn,
-    };
-    let change = is_idle(locked).then(|| plan::update_unowned(locked, &update, clock::now()));
-    Some(Order {
-        kind: CommandKind::UpdateBot {
-            update,
-            bot: next.bot.clone(),
-        },
-        change,
-    })
 }

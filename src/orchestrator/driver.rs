@@ -9,15 +9,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Config, clock,
+    Config, clock, measure,
     node::Node,
     plan::{Step, plan},
+    spans,
     state::RunState,
 };
 use crate::{
-    conversation::{Failure, FailureCode, Sizes, StopMode, Target},
+    conversation::{Attribute, Failure, FailureCode, Sizes, Span, StopMode, Target},
     event_log::Channel,
-    models::{Claimed, CommandKind, Fence, Store, StoreError},
+    models::{Change, Claimed, CommandKind, Fence, Store, StoreError},
     providers::Registry,
 };
 
@@ -62,6 +63,8 @@ pub(super) struct Driver {
     pub(super) rests: Vec<(Target, Instant)>,
     /// How long the texts are, where that matters.
     pub(super) sizes: Sizes,
+    /// The run's way here, for tracing tools.
+    pub(super) span: Span,
     /// Held while the run is suspected of breaking its process down: such runs are tried one at a time.
     suspicion: Option<OwnedSemaphorePermit>,
 }
@@ -92,6 +95,14 @@ impl Driver {
             .waiting
             .iter()
             .any(|command| matches!(command.kind, CommandKind::Stop(StopMode::Now)));
+        let span = spans::run(
+            &tools.config.tracing,
+            claimed.run.id,
+            claimed.trace.as_ref(),
+        );
+        if let Some(context) = span.context() {
+            tracing::Span::current().record("trace_id", context.trace_id());
+        }
         Self {
             store: tools.store.clone(),
             registry: tools.registry.clone(),
@@ -106,6 +117,7 @@ impl Driver {
             takeovers: claimed.takeovers,
             rests: Vec::new(),
             sizes: Sizes::default(),
+            span,
             suspicion,
             state: RunState::resumed(claimed, clock::now()),
         }
@@ -122,7 +134,9 @@ impl Driver {
         {
             self.speak(&speaker).await?;
         }
-        tracing::info!(run.id = %self.state.id, status = self.state.head.status.as_str(), turns = self.state.head.turns, "run ended here");
+        let status = self.state.head.status.as_str();
+        self.span.note("parley.run.status", Attribute::Text(status));
+        tracing::info!(status, turns = self.state.head.turns, "run ended here");
         Ok(())
     }
 
@@ -218,14 +232,22 @@ impl Driver {
                     break committed;
                 }
                 Err(error) if error.passes() => {
-                    tracing::warn!(run.id = %self.state.id, %error, cause = error.cause(), "a commit failed; trying again");
+                    tracing::warn!(%error, cause = error.cause(), "a commit failed; trying again");
                     unsure = true;
                 }
                 // The guard refuses what went through although nobody heard of it.
                 Err(StoreError::LeaseLost) if unsure => {}
                 Err(error) => return Err(error),
             }
+            let turn_started = self.state.turn_started;
+            let planned = plan(&self.state, &step, &[], leaving, at);
             if self.was_committed(&mut wait).await? {
+                // Commands may have gone with it; whatever they changed, the head that was read knows.
+                let change = Change {
+                    head: self.state.head.clone(),
+                    ..planned
+                };
+                measure::tell(&self.config.meter, &change, turn_started);
                 return Ok(());
             }
         };
@@ -238,6 +260,11 @@ impl Driver {
             self.suspicion = None;
         }
         self.channel.publish(&committed.logged);
+        measure::tell(
+            &self.config.meter,
+            &committed.change,
+            self.state.turn_started,
+        );
         self.state.advance(committed.change, &committed.commands);
         Ok(())
     }

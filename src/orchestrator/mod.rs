@@ -13,9 +13,12 @@ mod clock;
 mod context;
 mod door;
 mod driver;
+mod measure;
 mod node;
 mod offers;
+mod orders;
 mod plan;
+mod spans;
 mod state;
 mod supervisor;
 mod turn;
@@ -25,9 +28,9 @@ use std::{sync::Arc, time::Duration};
 pub use door::{Once, Runs, Started, Streaming, Subscription};
 pub use supervisor::Supervisor;
 
-use crate::conversation::{Catalogue, RetryPolicy, RunId};
+use crate::conversation::{Catalogue, Meter, RetryPolicy, RunId, Tracing};
 
-/// What bounds runs.
+/// What bounds runs, and what they need to know.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The most turns that a run may have, and how many it has if it does not say.
@@ -48,6 +51,10 @@ pub struct Config {
     pub stop_patience: Duration,
     /// What is known of models: what they take and what they cost.
     pub catalogue: Arc<Catalogue>,
+    /// Whom to tell what happens.
+    pub meter: Meter,
+    /// Whom to tell the way that it takes.
+    pub tracing: Tracing,
 }
 
 /// How the door tells whoever drives runs that there is a new one. Losing the bell costs a second, nothing else.

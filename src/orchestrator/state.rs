@@ -141,6 +141,8 @@ pub(super) struct Spoken {
     pub(super) duration_ms: u64,
     /// From the request to the first delta that was shown, whatever its kind; `None` where nothing was.
     pub(super) first_delta_ms: Option<u64>,
+    /// How many were shown, of all kinds.
+    pub(super) deltas: u64,
 }
 
 impl Spoken {
@@ -172,6 +174,7 @@ impl Spoken {
             cost: None,
             duration_ms: 0,
             first_delta_ms: None,
+            deltas: 0,
         }
     }
 }

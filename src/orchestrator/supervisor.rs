@@ -13,6 +13,7 @@ use std::{
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use super::{Config, Doorbell, driver::Tools, node::Node};
 use crate::{
@@ -286,14 +287,22 @@ impl Supervisor {
             run,
             ended: handle.ended,
         };
-        self.inner.tracker.spawn(async move {
+        let driving = async move {
             let inner = &place.supervisor.inner;
             tokio::select! {
                 () = inner.shutdown.cancelled() => {}
                 () = inner.drive(run, inner.signals(handle.stop, speaks), suspicion) => {}
             }
             drop(place);
-        });
+        };
+        // Of the level that no filter takes away: whatever is said in it has the run's id. It belongs to nobody's request.
+        let span = tracing::error_span!(
+            parent: None,
+            "run",
+            run_id = %run,
+            trace_id = tracing::field::Empty
+        );
+        self.inner.tracker.spawn(driving.instrument(span));
     }
 
     /// How many runs this process drives now.
@@ -338,7 +347,7 @@ impl Supervisor {
                     Ok(Some((_, false))) => self.offer(run),
                     Ok(_) => return,
                     Err(error) => {
-                        tracing::warn!(run.id = %run, %error, "cannot see whether the run has ended");
+                        tracing::warn!(run_id = %run, %error, "cannot see whether the run has ended");
                     }
                 }
                 tokio::time::sleep(LOOK).await;
@@ -365,7 +374,8 @@ impl Supervisor {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
-        self.inner.tracker.spawn(work)
+        // What is said of it belongs to the request.
+        self.inner.tracker.spawn(work.in_current_span())
     }
 
     /// Whether the database takes nothing from this process now.
@@ -376,6 +386,12 @@ impl Supervisor {
     /// Takes note of a write that the database did not take.
     pub(super) fn refused(&self) {
         self.inner.node.refused();
+    }
+
+    /// Whether the process can do its work, as far as it knows without asking, and will go on doing it.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.is_leaving() && !self.is_failing()
     }
 
     /// Whether the process is to end and takes no more runs.

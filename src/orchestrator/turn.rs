@@ -10,6 +10,7 @@ use super::{
     driver::Driver,
     offers::Offers,
     plan::Step,
+    spans,
     state::Spoken,
 };
 use crate::{
@@ -40,6 +41,9 @@ impl Driver {
         self.rests.clear();
         let cache_key = format!("{}:{}", self.state.id, speaker.index);
         let mut place = None;
+        let tracing = self.config.tracing.clone();
+        let (run, turn) = (self.state.id, self.state.head.turns);
+        let span = spans::turn(&tracing, run, turn, speaker.index, self.span.context());
         loop {
             let question = self.question(speaker).await?;
             // Nobody is asked while what is said could not be shown or written down.
@@ -52,6 +56,16 @@ impl Driver {
                 Admitted::Later => continue,
                 Admitted::Closed => return Ok(()),
             };
+            let number = self.state.asked.attempts + 1;
+            let span = spans::attempt(
+                &tracing,
+                run,
+                &target,
+                number,
+                &question.prompt,
+                span.context(),
+            );
+            let trace = span.context().cloned();
             let request = Request {
                 model: &target.model,
                 prompt: &question.prompt,
@@ -60,22 +74,23 @@ impl Driver {
                 show_reasoning: self.state.show_reasoning
                     && question.summary_before.is_none()
                     && self.reasons(&target),
+                trace: trace.as_ref(),
             };
             let stage = Stage {
                 channel: &self.channel,
                 signals: &self.signals,
                 term,
-                turn: self.state.head.turns,
+                turn,
                 bot_index: speaker.index,
                 summarises: question.summary_before.is_some(),
                 show_reasoning: self.state.show_reasoning,
                 max_text_bytes: self.config.max_text_bytes,
                 pricing: self.pricing(&target, speaker),
             };
-            let number = self.state.asked.attempts + 1;
             self.signals.speaks.send_replace(true);
             let ended = attempt::run(&provider, held, request, number, &stage).await;
             self.signals.speaks.send_replace(false);
+            spans::answered(span, &ended, &tracing);
             match ended {
                 Ended::Completed(spoken, reason) => match question.summary_before {
                     Some(turn) => self.commit(Step::Summarised(spoken, reason, turn)).await?,
@@ -264,7 +279,7 @@ impl Driver {
         error: AttemptFailure,
     ) -> Result<bool, StoreError> {
         tracing::warn!(
-            run.id = %self.state.id, turn = self.state.head.turns, attempt = spoken.attempt,
+            turn = self.state.head.turns, attempt = spoken.attempt,
             code = error.failure.code.as_str(), reason = %error.failure.message, "attempt failed"
         );
         let mut failed = self.state.asked.failed.clone();

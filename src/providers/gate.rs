@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::BreakerConfig;
-use crate::conversation::BreakerInfo;
+use crate::conversation::{BreakerInfo, Happening, Meter};
 
 /// How often somebody who waits for another's probe looks again.
 const LOOK: Duration = Duration::from_millis(200);
@@ -63,6 +63,9 @@ pub struct Place {
 /// What stands before a provider.
 #[derive(Debug)]
 pub(super) struct Gate {
+    /// The provider's name, for whoever is told.
+    provider: String,
+    meter: Meter,
     breaker: BreakerConfig,
     requests_per_minute: Option<usize>,
     places: Option<Arc<Semaphore>>,
@@ -98,10 +101,21 @@ impl Gate {
         requests_per_minute: Option<usize>,
     ) -> Self {
         Self {
+            provider: String::new(),
+            meter: Meter::default(),
             breaker,
             requests_per_minute,
             places: max_concurrent.map(|places| Arc::new(Semaphore::new(places))),
             state: Mutex::default(),
+        }
+    }
+
+    /// The same, of the provider of that name; tells when a model is left alone.
+    pub(super) fn telling(self, provider: &str, meter: Meter) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            meter,
+            ..self
         }
     }
 
@@ -252,16 +266,24 @@ impl Place {
             window,
             open,
         } = self.gate.breaker;
+        let mut opened = false;
         self.gate.change(&self.model, |model, now| {
             model.failures.push_back(now);
             let old = |at: &mut Instant| now.duration_since(*at) >= window;
             while model.failures.pop_front_if(old).is_some() {}
             if probe || model.failures.len() >= failures {
+                opened = model.open_until.is_none();
                 model.open_until = Some(now + open);
                 model.probing = false;
                 model.failures.clear();
             }
         });
+        if opened {
+            self.gate.meter.tell(Happening::BreakerOpened {
+                provider: &self.gate.provider,
+                model: &self.model,
+            });
+        }
     }
 
     /// The provider says that it has no more requests for us for so long.

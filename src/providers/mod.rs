@@ -33,7 +33,7 @@ pub use registry::{KINDS, Provider, Registry, RegistryError};
 pub use reply::{Part, Reply};
 use secrecy::SecretString;
 
-use crate::conversation::{Params, Prompt};
+use crate::conversation::{Meter, Params, Prompt, TraceContext};
 
 /// Which providers there are, and what bounds their answers.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct Config {
     pub max_event_bytes: usize,
     /// When a model is left alone.
     pub breaker: BreakerConfig,
+    /// Whom to tell what happens.
+    pub meter: Meter,
 }
 
 /// When a model that fails is left alone.
@@ -176,4 +178,6 @@ pub struct Request<'a> {
     pub cache_key: &'a str,
     /// Whether reasoning is asked for, where the API brings none unasked.
     pub show_reasoning: bool,
+    /// The place in a trace from which the provider may go on.
+    pub trace: Option<&'a TraceContext>,
 }

@@ -10,7 +10,7 @@ use super::{
     gemini, openai,
     reply::Limits,
 };
-use crate::conversation::{AttemptFailure, Offering, Params, ProviderInfo};
+use crate::conversation::{AttemptFailure, Meter, Offering, Params, ProviderInfo};
 
 /// All kinds of APIs, one line each.
 pub const KINDS: [&Kind; 3] = [&openai::KIND, &anthropic::KIND, &gemini::KIND];
@@ -65,13 +65,14 @@ impl Registry {
             timeouts,
             max_event_bytes,
             breaker,
+            meter,
         } = config;
         let entries: Result<BTreeMap<_, _>, _> = providers
             .into_iter()
             .map(|config| {
                 Ok((
                     config.name.clone(),
-                    Entry::new(config, timeouts, max_event_bytes, breaker)?,
+                    Entry::new(config, timeouts, max_event_bytes, breaker, meter.clone())?,
                 ))
             })
             .collect();
@@ -145,6 +146,7 @@ impl Entry {
         timeouts: Timeouts,
         max_event_bytes: usize,
         breaker: BreakerConfig,
+        meter: Meter,
     ) -> Result<Self, RegistryError> {
         let adapter = (config.kind.adapter)(&config);
         let config = Arc::new(config);
@@ -158,11 +160,10 @@ impl Entry {
             };
             Some(Provider {
                 config: Arc::clone(&config),
-                gate: Arc::new(Gate::new(
-                    breaker,
-                    config.max_concurrent,
-                    config.requests_per_minute,
-                )),
+                gate: Arc::new(
+                    Gate::new(breaker, config.max_concurrent, config.requests_per_minute)
+                        .telling(&config.name, meter),
+                ),
                 adapter: Arc::clone(&adapter),
                 client,
                 limits,
@@ -226,7 +227,16 @@ impl Provider {
         place: &mut Place,
         request: &Request<'_>,
     ) -> Result<Reply, AttemptFailure> {
-        let outgoing = self.dressed(self.adapter.outgoing(request));
+        let mut outgoing = self.dressed(self.adapter.outgoing(request));
+        if let Some(trace) = request.trace {
+            let headers = [
+                ("traceparent", trace.traceparent()),
+                ("tracestate", trace.tracestate()),
+            ];
+            let said = headers.into_iter().filter(|(_, value)| !value.is_empty());
+            let said = said.map(|(name, value)| (Cow::Borrowed(name), value.to_owned()));
+            outgoing.headers.extend(said);
+        }
         let converter = self.adapter.converter(request);
         let think_tags = self.config.think_tags;
         Reply::open(

@@ -30,6 +30,7 @@ fn sent(kind: &str, layout: &str, model: &str, params: &Params, show_reasoning: 
         params,
         cache_key: "run:0",
         show_reasoning,
+        trace: None,
     });
     let headers = outgoing.headers.iter();
     let headers: String = headers

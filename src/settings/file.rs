@@ -26,6 +26,8 @@ pub(super) struct File {
     pub(super) rate_limit: RateLimit,
     pub(super) http: Http,
     pub(super) stream: Stream,
+    pub(super) metrics: Metrics,
+    pub(super) tracing: Tracing,
     pub(super) providers: BTreeMap<String, Provider>,
     /// A file of facts about models and their prices that goes over `config/models.yaml`, of the same form. A relative path is
     /// relative to the directory in which the program is started.
@@ -168,6 +170,28 @@ pub(super) struct Stream {
     pub(super) heartbeat_ms: Limit<4_000>,
     /// How long a client is told to wait before it comes back.
     pub(super) retry_ms: Limit<2_000>,
+}
+
+/// What `/metrics` tells, and whom.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
+#[serde(default)]
+pub(super) struct Metrics {
+    /// Whether anybody may read `/metrics`; otherwise it wants the login of the API.
+    pub(super) public: bool,
+}
+
+/// Spans of requests, runs and turns, for a collector.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
+#[serde(default)]
+pub(super) struct Tracing {
+    /// The collector that spans are sent to, by OTLP over HTTP; `/v1/traces` is put at its end. None: no spans.
+    ///
+    /// Environment: `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub(super) endpoint: Option<String>,
+    /// Whether spans hold prompts and answers.
+    pub(super) record_content: bool,
 }
 
 /// The providers, by the names that runs know them by: 1 to 64 small letters, digits, hyphens and underscores. `openai`, `anthropic` and

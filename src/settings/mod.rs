@@ -13,6 +13,7 @@ mod file;
 mod page;
 mod providers;
 mod read;
+mod tracing;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -39,6 +40,10 @@ pub struct Settings {
     pub http: Http,
     /// Open streams.
     pub stream: Stream,
+    /// Whether anybody may ask for the metrics.
+    pub public_metrics: bool,
+    /// Where traces go; `None`: nowhere.
+    pub tracing: Option<Tracing>,
     /// The providers.
     pub providers: Vec<Provider>,
     /// A file of facts about models, over our own.
@@ -108,6 +113,17 @@ pub struct Stream {
     pub heartbeat: Duration,
     /// How long a client is told to wait before it comes back.
     pub retry: Duration,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone)]
+pub struct Tracing {
+    /// The whole address of the collector for traces.
+    pub endpoint: String,
+    /// The service's name, where the environment says one.
+    pub service_name: Option<String>,
+    /// Whether what is said may stand in spans.
+    pub record_content: bool,
 }
 
 /// A kind of API, as the settings have to know it. Each has a provider of its own name, whether the settings name it or not.

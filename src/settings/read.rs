@@ -100,6 +100,8 @@ impl Reader<'_> {
                 heartbeat: millis(stream.heartbeat_ms.0),
                 retry: millis(stream.retry_ms.0),
             },
+            public_metrics: file.metrics.public,
+            tracing: self.tracing(&file.tracing),
             providers: self.providers(&file.providers, development),
             models_file: file.models_file.as_ref().map(PathBuf::from),
             simulator_pace: self.pace(file.simulator.pace),

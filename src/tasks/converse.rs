@@ -125,7 +125,7 @@ fn bot(
 
 /// Runs the conversation and prints it; Ctrl-C stops it.
 async fn converse(runs: &Runs, order: StartRun) -> Result<()> {
-    let run = match runs.start(order, "", None).await.map_err(told)? {
+    let run = match runs.start(order, "", None, None).await.map_err(told)? {
         Started::Now(run) => run,
         // Only a request with a key can have come before.
         Started::Before(answer) => return Err(Error::string(&answer)),

@@ -83,6 +83,8 @@ struct Sending<B> {
     /// What is still to be put before the first block.
     prefix: Option<String>,
     silence: std::pin::Pin<Box<Sleep>>,
+    /// The request that it answers.
+    span: tracing::Span,
     leave: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -96,6 +98,7 @@ fn body<B: Blocks>(
         heartbeat: settings.heartbeat,
         prefix: Some(format!("retry: {}\n", settings.retry.as_millis())),
         silence: Box::pin(tokio::time::sleep(settings.heartbeat)),
+        span: tracing::Span::current(),
         leave: Box::pin(leave),
     };
     stream::unfold(sending, |mut sending| async {
@@ -113,7 +116,7 @@ impl<B: Blocks> Sending<B> {
                 Ok(bytes) => self.prefixed(bytes?),
                 Err(error) => {
                     // The client comes back with its cursor; nothing is lost.
-                    tracing::warn!(%error, "a stream ended early");
+                    tracing::warn!(parent: &self.span, %error, "a stream ended early");
                     return None;
                 }
             },

@@ -73,7 +73,7 @@ impl Doorbell for RunDoorbell {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the queue does not answer".to_owned(),
         };
-        tracing::warn!(run.id = %run_id, error = lost, "the bell was not heard; the run waits for the next look");
+        tracing::warn!(run_id = %run_id, error = lost, "the bell was not heard; the run waits for the next look");
     }
 
     async fn tidy(&self) {

@@ -32,6 +32,8 @@ pub(super) const ROOMS: &[(&str, Arrows)] = &[
         "middleware",
         To(&["orchestrator", "identity", "views", "conversation"]),
     ),
+    // The others tell it what happens through words of the conversation, and do not know it.
+    ("telemetry", To(&["conversation"])),
     // Nothing of ours: only the composition root reads it, so it stands in no list but those of `All`.
     ("settings", To(&[])),
     // Nothing of ours: if both sides shared a struct, a misspelt field would agree with itself.
@@ -92,9 +94,15 @@ pub(super) const FENCES: &[(&str, Fence)] = &[
         ]),
     ),
     ("migration", Only(&["app", "bin"])),
+    ("opentelemetry", Only(&["telemetry"])),
+    ("opentelemetry_otlp", Only(&["telemetry"])),
+    ("opentelemetry_sdk", Only(&["telemetry"])),
+    ("procfs", Only(&["telemetry"])),
+    ("prometheus_client", Only(&["telemetry"])),
     ("redis", Only(&["event_log"])),
-    ("reqwest", Only(&["providers"])),
-    ("rustls", Only(&["providers"])),
+    // Who is asked for words, and who is told of spans.
+    ("reqwest", Only(&["providers", "telemetry"])),
+    ("rustls", Only(&["providers", "telemetry"])),
     ("sea_orm", Only(&["models", "app"])),
     ("serde_yaml_ng", Only(&["app"])),
     ("sse_stream", Only(&["providers"])),

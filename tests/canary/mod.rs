@@ -291,6 +291,7 @@ fn debug_shows_no_secret() {
         timeouts: crate::providers::PATIENT,
         max_event_bytes: 1,
         breaker: crate::providers::BREAKER,
+        meter: parley::conversation::Meter::default(),
     };
     let shown = format!(
         "{env:?} {settings:?} {config:?} {config:#?} {:?}",

@@ -89,6 +89,7 @@ impl Case {
             bots: vec![bot(0), bot(1)],
             max_turns: Model::MAX_TURNS,
             show_reasoning: false,
+            trace: None,
             context_policy: ContextPolicy::Fail,
         };
         let inserted = store.insert_run(run, "", &plan, AT, None).await.unwrap();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use parley::{
     conversation::{
-        AttemptFailure, FailureCode, Params, Prompt, PromptMessage, Role, StopReason, Usage,
+        AttemptFailure, FailureCode, Meter, Params, Prompt, PromptMessage, Role, StopReason, Usage,
     },
     providers::{
         Api, BreakerConfig, Config, Dialect, Kind, Part, ProviderConfig, Registry, Reply, Request,
@@ -80,6 +80,7 @@ pub(crate) fn registry_of(provider: ProviderConfig, timeouts: Timeouts) -> Regis
         timeouts,
         max_event_bytes: 1024 * 1024,
         breaker: BREAKER,
+        meter: Meter::default(),
     })
     .unwrap()
 }
@@ -122,6 +123,7 @@ pub(crate) async fn ask(registry: &Registry) -> Heard {
         params: &params,
         cache_key: "run:0",
         show_reasoning: false,
+        trace: None,
     };
     let listened = within("the answer", listen(registry, request, &mut heard)).await;
     if let Err(AttemptFailure { failure, .. }) = listened {
@@ -284,6 +286,7 @@ async fn dropping_an_answer_closes_its_connection() {
         params: &params,
         cache_key: "run:0",
         show_reasoning: false,
+        trace: None,
     };
     let mut reply = send(&registry, request).await.unwrap();
     assert_eq!(reply.next().await.unwrap(), Some(Part::Text("Hi".into())));

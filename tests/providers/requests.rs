@@ -37,6 +37,7 @@ async fn sent_by(
         params: &params,
         cache_key: "run:0",
         show_reasoning: false,
+        trace: None,
     };
     // The answer is no matter here.
     drop(super::send(&registry, request).await);
@@ -132,6 +133,7 @@ async fn a_model_in_the_address_names_a_model_and_nothing_else() {
             prompt: &prompt(),
             params: &Params::default(),
             show_reasoning: false,
+            trace: None,
             cache_key: "run:0",
         };
         drop(super::send(&registry, request).await);

@@ -261,6 +261,7 @@ async fn the_model_may_decide_which_api_is_asked() {
         params: &params,
         cache_key: "run:0",
         show_reasoning: false,
+        trace: None,
     };
     super::listen(&registry, request, &mut heard).await.unwrap();
     assert_eq!(heard.text, "Hi");

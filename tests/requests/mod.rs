@@ -6,6 +6,7 @@ mod browsers;
 mod history;
 mod idempotency;
 mod login;
+mod metrics;
 mod openapi;
 mod raw;
 mod statuses;

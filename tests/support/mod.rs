@@ -2,18 +2,22 @@
 
 mod app;
 mod cluster;
+mod collector;
 mod contract;
 mod database;
 mod fold;
 mod proxy;
+mod scrape;
 mod shown;
 mod sse;
 
 pub(crate) use app::{Answer, TestApp, client, number, talk, within};
 pub(crate) use cluster::{Cluster, is_root};
+pub(crate) use collector::{Collector, attribute};
 pub(crate) use contract::{Operation, contract};
 pub(crate) use database::{Database, pool};
 pub(crate) use fold::Fold;
 pub(crate) use proxy::{Proxy, When};
+pub(crate) use scrape::Scrape;
 pub(crate) use shown::{shown, shown_head};
 pub(crate) use sse::{Event, SseClient, SseDecoder};

@@ -19,7 +19,7 @@ use loco_rs::{controller::Routes, prelude::get};
 use utoipa::OpenApi;
 
 use self::{common::Common, examples::Examples};
-use super::{bots, docs, exports, health, providers, runs, streams};
+use super::{bots, docs, exports, health, metrics, providers, runs, streams};
 use crate::views::{problem::Problem, run::RunBotView};
 
 #[derive(OpenApi)]
@@ -45,6 +45,7 @@ use crate::views::{problem::Problem, run::RunBotView};
         health::ping,
         health::health,
         health::readiness,
+        metrics::show_metrics,
         // openapi-paths-inject (do not remove: generated handlers are named above it)
     ),
     components(schemas(Problem, RunBotView, exports::ExportFormat)),
@@ -55,6 +56,7 @@ use crate::views::{problem::Problem, run::RunBotView};
         (name = "providers", description = "Who can be asked"),
         (name = "documentation", description = "This document"),
         (name = "health", description = "For load balancers and supervisors; open to everybody"),
+        (name = "metrics", description = "For Prometheus"),
         // openapi-tags-inject (do not remove: what generated handlers are about)
     ),
     modifiers(&Common, &Examples),

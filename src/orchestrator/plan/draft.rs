@@ -134,6 +134,7 @@ impl Draft<'_> {
             settled,
             duration_ms: spoken.duration_ms,
             first_delta_ms: spoken.first_delta_ms,
+            deltas: spoken.deltas,
         });
     }
 

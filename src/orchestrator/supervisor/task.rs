@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Inner, SWEEP};
 use crate::{
-    conversation::{Failure, FailureCode, RunId},
+    conversation::{Breakdown, Failure, FailureCode, Happening, RunEnd, RunId, RunStatus},
     models::{Claimed, StoreError},
     orchestrator::{
         clock,
@@ -36,14 +36,15 @@ impl Inner {
         signals: Signals,
         mut suspicion: Option<OwnedSemaphorePermit>,
     ) -> bool {
-        let Tools { store, .. } = &self.tools;
-        let mut claim = self.claim(run).await;
+        let Tools { store, config, .. } = &self.tools;
+        let (mut claim, mut breakdown) = (self.claim(run).await, Breakdown::Process);
         loop {
             let claimed = match claim {
                 Ok(Some(claimed)) => claimed,
                 Ok(None) => return false,
                 Err(error) if error.passes() => {
                     claim = self.look_again(run, &error).await;
+                    breakdown = Breakdown::Database;
                     continue;
                 }
                 Err(error) => {
@@ -51,23 +52,31 @@ impl Inner {
                     return false;
                 }
             };
+            if claimed.crashed {
+                config.meter.tell(Happening::RunRecovered(breakdown));
+            }
             let driver = self.driver(run, claimed, signals.clone(), suspicion.take());
             // A panic is caught here: it costs this run and no other.
             match AssertUnwindSafe(driver.drive()).catch_unwind().await {
                 Ok(Ok(())) => return true,
                 Ok(Err(StoreError::LeaseLost)) => {
-                    tracing::info!(run.id = %run, "another process drives the run now");
+                    tracing::info!("another process drives the run now");
+                    config.meter.tell(Happening::LeaseLost);
                     return false;
                 }
-                Ok(Err(error)) if error.passes() => claim = self.look_again(run, &error).await,
+                Ok(Err(error)) if error.passes() => {
+                    claim = self.look_again(run, &error).await;
+                    breakdown = Breakdown::Database;
+                }
                 Ok(Err(error)) => {
                     self.give_up(run, &error).await;
                     return false;
                 }
                 Err(_panic) => {
-                    tracing::error!(run.id = %run, "the task of the run panicked");
+                    tracing::error!("the task of the run panicked");
                     signals.speaks.send_replace(false);
                     claim = store.reclaim(run, &self.node.id).await;
+                    breakdown = Breakdown::Panic;
                 }
             }
         }
@@ -94,7 +103,7 @@ impl Inner {
         run: RunId,
         error: &StoreError,
     ) -> Result<Option<Claimed>, StoreError> {
-        tracing::warn!(run.id = %run, %error, cause = error.cause(), "cannot go on with the run; looking again");
+        tracing::warn!(%error, cause = error.cause(), "cannot go on with the run; looking again");
         self.node.failed();
         tokio::time::sleep(SWEEP).await;
         self.node.regained().await;
@@ -124,7 +133,7 @@ impl Inner {
 
     /// Ends a run that is ours and cannot go on, so that nobody waits for it for ever.
     async fn give_up(&self, run: RunId, error: &StoreError) {
-        tracing::error!(run.id = %run, %error, cause = error.cause(), "cannot drive the run any further");
+        tracing::error!(%error, cause = error.cause(), "cannot drive the run any further");
         let unreadable = matches!(error, StoreError::Unreadable { .. });
         let message = if unreadable {
             "the run's state cannot be read"
@@ -140,7 +149,7 @@ impl Inner {
                     tokio::time::sleep(SWEEP).await;
                 }
                 Err(error) => {
-                    return tracing::error!(run.id = %run, %error, cause = error.cause(), "cannot even end the run");
+                    return tracing::error!(%error, cause = error.cause(), "cannot even end the run");
                 }
             }
         }
@@ -160,6 +169,11 @@ impl Inner {
             return driver.fail(failure).await;
         }
         let logged = store.fail_unread(run, node, &failure, clock::now()).await?;
+        self.tools.config.meter.tell(Happening::RunEnded(RunEnd {
+            status: RunStatus::Failed,
+            reason: None,
+            failure: Some(failure.code),
+        }));
         self.log.publish(run, &logged);
         Ok(())
     }

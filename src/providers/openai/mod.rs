@@ -196,6 +196,7 @@ mod tests {
             params: &params,
             cache_key: "run:0",
             show_reasoning: false,
+            trace: None,
         })
     }
 

@@ -99,6 +99,7 @@ impl Asked {
             params: &self.bot.params,
             cache_key: &format!("run:{}", self.bot.index),
             show_reasoning: false,
+            trace: None,
         };
         adapter(self.way).outgoing(&request)
     }

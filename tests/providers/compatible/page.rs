@@ -200,7 +200,11 @@ async fn every_block_of_the_page_is_settings_that_do_what_it_says() {
 
 async fn run(row: &Row, yaml: &str) {
     let server = CannedServer::start(canned(row.answer)).await;
-    let mut config = provider_config(&read(row, yaml), None);
+    let mut config = provider_config(
+        &read(row, yaml),
+        None,
+        parley::conversation::Meter::default(),
+    );
     // The kinds' own names are always there.
     config
         .providers
@@ -229,6 +233,7 @@ async fn run(row: &Row, yaml: &str) {
         params: &params,
         cache_key: "run:0",
         show_reasoning: false,
+        trace: None,
     };
     let provider = registry.get(&name).unwrap();
     let place = provider.admitted(request.model).await;

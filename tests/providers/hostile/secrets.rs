@@ -1,7 +1,7 @@
 //! A provider that repeats the key it was sent.
 
 use parley::{
-    conversation::FailureCode,
+    conversation::{FailureCode, Meter},
     providers::{Config, ProviderConfig, Registry},
 };
 
@@ -21,6 +21,7 @@ fn with_key(kind: &str, base: &str) -> Registry {
         timeouts: PATIENT,
         max_event_bytes: 1024 * 1024,
         breaker: BREAKER,
+        meter: Meter::default(),
     })
     .unwrap()
 }

@@ -48,12 +48,20 @@ const many = async (runs) => {
     sources.map((source) => new Promise((resolve) => source.addEventListener("run.started", resolve, { once: true }))),
   );
   const begun = performance.now();
+  // The browser writes down how it was fetched a moment after it was.
+  const entry = new Promise((resolve) =>
+    new PerformanceObserver((list) => {
+      const found = list.getEntries().find((entry) => entry.name.endsWith("/api/providers"));
+      if (found) resolve(found);
+    }).observe({ type: "resource" }),
+  );
   const other = await fetch("/api/providers");
-  const entry = performance.getEntriesByType("resource").find((entry) => entry.name.endsWith("/api/providers"));
-  const answer = { open: sources.filter((source) => source.readyState === EventSource.OPEN).length, status: other.status };
   await other.text();
+  const ms = performance.now() - begun;
+  const protocol = (await entry).nextHopProtocol;
+  const answer = { open: sources.filter((source) => source.readyState === EventSource.OPEN).length, status: other.status, ms, protocol };
   sources.forEach((source) => source.close());
-  return { ...answer, ms: performance.now() - begun, protocol: entry?.nextHopProtocol };
+  return answer;
 };
 
 const flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync";

@@ -292,10 +292,11 @@ class Ask:
         return json.loads(self.body)
 
 
-def order(base, deltas=3, pause=1, silence=0, turns=1, source="127.0.0.1"):
+def order(base, deltas=3, pause=1, silence=0, turns=1, source="127.0.0.1", arguments=()):
     bots = [{"provider": "openai", "model": "m"}] * 2
     topic = f"say {deltas} every {pause} then {silence}"
-    return Ask(f"{base}/api/run", body=json.dumps({"topic": topic, "max_turns": turns, "bots": bots}).encode(), source=source)
+    body = json.dumps({"topic": topic, "max_turns": turns, "bots": bots}).encode()
+    return Ask(f"{base}/api/run", *arguments, body=body, source=source)
 
 
 SOURCES = iter(range(10, 250))
@@ -606,8 +607,10 @@ def no_post_twice(proxies, nodes):
             # Until it knows that they are there again.
             until(10, f"{proxy.name} asks nobody", lambda: Ask(f"{proxy.base}/_ping").status == 200)
             Fleeting.orders = 0
-            answer = order(proxy.base)
-            check(answer.status in (502, 503), f"{proxy.name}: {answer.status}")
+            # HAProxy tells clients by HTTP/2 that they may send it again (deploy/haproxy/haproxy.cfg), and curl does so.
+            version = ["--http1.1"] if proxy.name == "haproxy" else []
+            answer = order(proxy.base, arguments=version)
+            check(answer.status in (502, 503), f"{proxy.name}: {answer.status} after {Fleeting.orders} order(s)")
             check(Fleeting.orders == 1, f"{proxy.name}: a POST was sent {Fleeting.orders} times")
     say("a POST without an answer is not sent again")
 

@@ -6,6 +6,8 @@
 //! what has tasks of its own is started by `before_run`.
 
 mod boot;
+mod command_line;
+mod doctor;
 mod models_file;
 mod parts;
 mod serve;
@@ -28,6 +30,8 @@ use loco_rs::{
 use migration::Migrator;
 
 pub use boot::reason;
+pub use command_line::Own;
+pub use doctor::examine;
 pub use parts::{Parts, provider_config, stored};
 pub use serve::{ServeOptions, serve};
 
@@ -112,6 +116,7 @@ impl Hooks for App {
     fn register_tasks(tasks: &mut Tasks) {
         tasks.register(tasks::converse::Converse);
         tasks.register(tasks::hash_password::HashPassword);
+        tasks.register(tasks::healthcheck::Healthcheck);
         tasks.register(tasks::prune::Prune);
         tasks.register(tasks::simulate::Simulate);
         // tasks-inject (do not remove)

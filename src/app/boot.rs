@@ -10,7 +10,7 @@ use loco_rs::{
     logger,
 };
 use migration::{Migrator, MigratorTrait as _};
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -36,41 +36,8 @@ pub(super) fn load_config(environment: &LocoEnvironment) -> Result<Config> {
     let mut config = environment.load()?;
     let env = Environment::from_process().map_err(Error::wrap)?;
     let settings = typed(&config, &env, environment)?;
-    let ServerOverrides {
-        port,
-        binding,
-        host,
-        log_level,
-        database_url,
-        redis_url,
-    } = settings.server;
-    let written = i64::from(config.server.port);
-    let written = match port {
-        Some(port) => port,
-        None => settings::port("server.port", written).map_err(Error::wrap)?,
-    };
-    config.server.port = i32::from(written);
-    config.server.binding = binding.unwrap_or(config.server.binding);
-    config.server.host = host.unwrap_or(config.server.host);
-    let (place, address) = match &database_url {
-        Some(address) => ("DATABASE_URL", address),
-        None => ("database.uri of the configuration", &config.database.uri),
-    };
-    config.database.uri = settings::database_url(address)
-        .map_err(|reason| Error::string(&format!("{place} {reason}")))?;
-    if let Some(QueueConfig::Redis(queue)) = &mut config.queue {
-        let place = match redis_url {
-            Some(address) => {
-                queue.uri = address;
-                "REDIS_URL"
-            }
-            None => "queue.uri of the configuration",
-        };
-        settings::check_redis_url(&queue.uri)
-            .map_err(|reason| Error::string(&format!("{place} {reason}")))?;
-    }
-    if let Some(level) = log_level {
-        config.logger.level = serde_json::from_value(Value::from(level))?;
+    if let Some(mistake) = overrule(&mut config, settings.server).into_iter().next() {
+        return Err(mistake);
     }
     if works_only() && is_memory(&config.database.uri) {
         return Err(nobody_finds("a process of its own for workers (--worker)"));
@@ -80,6 +47,54 @@ pub(super) fn load_config(environment: &LocoEnvironment) -> Result<Config> {
         _ => None,
     };
     Ok(config)
+}
+
+/// Puts what the environment says into Loco's configuration. What is wrong with either is returned.
+pub(super) fn overrule(config: &mut Config, overrides: ServerOverrides) -> Vec<Error> {
+    let mut mistakes = Vec::new();
+    let ServerOverrides {
+        port,
+        binding,
+        host,
+        log_level,
+        database_url,
+        redis_url,
+    } = overrides;
+    let written = i64::from(config.server.port);
+    match port.map_or_else(|| settings::port("server.port", written), Ok) {
+        Ok(port) => config.server.port = i32::from(port),
+        Err(error) => mistakes.push(Error::wrap(error)),
+    }
+    let server = &mut config.server;
+    server.binding = binding.unwrap_or(std::mem::take(&mut server.binding));
+    server.host = host.unwrap_or(std::mem::take(&mut server.host));
+    let (place, address) = match &database_url {
+        Some(address) => ("DATABASE_URL", address),
+        None => ("database.uri of the configuration", &config.database.uri),
+    };
+    match settings::database_url(address) {
+        Ok(address) => config.database.uri = address,
+        Err(reason) => mistakes.push(Error::string(&format!("{place} {reason}"))),
+    }
+    if let Some(QueueConfig::Redis(queue)) = &mut config.queue {
+        let place = match redis_url {
+            Some(address) => {
+                queue.uri = address;
+                "REDIS_URL"
+            }
+            None => "queue.uri of the configuration",
+        };
+        if let Err(reason) = settings::check_redis_url(&queue.uri) {
+            mistakes.push(Error::string(&format!("{place} {reason}")));
+        }
+    }
+    if let Some(level) = log_level {
+        match serde_json::from_value(Value::from(level)) {
+            Ok(level) => config.logger.level = level,
+            Err(error) => mistakes.push(error.into()),
+        }
+    }
+    mistakes
 }
 
 /// Whether the command line asks for a process that works and answers no requests: `start --worker`. Loco tells no hook of it.
@@ -119,7 +134,15 @@ fn nobody_finds(what: &str) -> Error {
     ))
 }
 
-fn typed(config: &Config, env: &Environment, environment: &LocoEnvironment) -> Result<Settings> {
+/// The settings of the configuration and the environment.
+///
+/// # Errors
+/// All mistakes at once.
+pub(super) fn typed(
+    config: &Config,
+    env: &Environment,
+    environment: &LocoEnvironment,
+) -> Result<Settings> {
     let mut yaml = config.settings.clone();
     if let Some(Value::Object(members)) = &mut yaml {
         members.remove(MARK);
@@ -153,20 +176,24 @@ pub(super) async fn prepare(mut ctx: AppContext) -> Result<AppContext> {
     let options = pool(&ctx.config, &settings);
     // In place of Loco's pool, whose connections are retired after a time: a memory database would be gone with them.
     ctx.db = connect(&options).await.map_err(explained)?;
-    let known: Vec<String> = Migrator::migrations()
-        .iter()
-        .map(|migration| migration.name().to_owned())
-        .collect();
-    check_schema(&ctx.db, &known)
-        .await
-        .map_err(|error| match error {
-            SchemaError::Store(error) => explained(error),
-            error => Error::string(&error.to_string()),
-        })?;
+    own_schema(&ctx.db).await?;
     if prints_configuration() {
         hide_secrets(&mut ctx.config);
     }
     Ok(ctx)
+}
+
+/// Makes sure that the database is ours, or empty.
+pub(super) async fn own_schema(db: &DatabaseConnection) -> Result<()> {
+    let known: Vec<String> = Migrator::migrations()
+        .iter()
+        .map(|migration| migration.name().to_owned())
+        .collect();
+    let checked = check_schema(db, &known).await;
+    checked.map_err(|error| match error {
+        SchemaError::Store(error) => explained(error),
+        error => Error::string(&error.to_string()),
+    })
 }
 
 /// Whether the command line asks for what Loco prints of the configuration: `doctor --config`.

@@ -7,5 +7,6 @@
 
 pub mod converse;
 pub mod hash_password;
+pub mod healthcheck;
 pub mod prune;
 pub mod simulate;

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod converse;
+mod doctor;
 mod prune;
 mod schema;
 

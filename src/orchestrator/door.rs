@@ -5,17 +5,17 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 
 use super::{Config, Doorbell, Supervisor, clock, offers::Offers, plan};
-pub use crate::event_log::Reader as Subscription;
 use crate::{
     conversation::{
         Bot, BotChange, BotUpdated, EventId, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
         ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Timestamp,
-        Transcript, Violation, check_name_is_free, next_turn_of,
+        Violation, check_name_is_free, next_turn_of,
     },
     event_log::{EventLog, Opened},
     models::{CommandKind, Inserted, Locked, Order, Store},
     providers::Registry,
 };
+pub use crate::{event_log::Reader as Subscription, models::TranscriptReader};
 
 /// Over how long the ends of streams are spread when a process ends: so much for each run that is watched, up to a bound.
 const SPREAD_EACH: Duration = Duration::from_millis(4);
@@ -245,11 +245,11 @@ impl Runs {
         .await
     }
 
-    /// A run with everything that was said in it.
+    /// The transcript of a run, as it stands now, to be read in pages.
     ///
     /// # Errors
     /// `NotFound`; `Unavailable`.
-    pub async fn transcript(&self, id: RunId) -> Result<Transcript, RunError> {
+    pub async fn transcript(&self, id: RunId) -> Result<TranscriptReader, RunError> {
         self.inner
             .store
             .transcript(id)

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bad_input;
+mod exports;
 mod history;
 mod idempotency;
 mod login;

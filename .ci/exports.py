@@ -68,7 +68,7 @@ def ask(url, body=None):
 
 def talk(base):
     bot = lambda name: {"provider": "openai", "model": "m", "name": name}
-    order = {"topic": "Tea or coffee?\nאו: תה או קפה?", "max_turns": TURNS, "bots": [bot("Ada"), bot("בועז <b>")]}
+    order = {"topic": "Tea or coffee?\nאו: תה או קפה?", "max_turns": TURNS, "bots": [bot("Ada"), bot("Bob <b>")]}
     run = json.loads(ask(f"{base}/api/run", order))["run_id"]
     end = time.monotonic() + 60
     while time.monotonic() < end:
@@ -119,8 +119,8 @@ def fenced(markdown):
 
 def bare(text):
     """What two texts are compared by: without white space, marks of direction and joiners, in the normal form NFKC."""
-    text = unicodedata.normalize("NFKC", text)
-    return "".join(c for c in text if not c.isspace() and (unicodedata.category(c) != "Cf"))
+    seen = lambda text: "".join(c for c in text if not c.isspace() and unicodedata.category(c) != "Cf")
+    return seen(unicodedata.normalize("NFKC", seen(text)))
 
 
 def compare(folder):
@@ -138,8 +138,33 @@ def compare(folder):
     pdf(folder, said)
 
 
+def is_rtl(text):
+    return any(unicodedata.bidirectional(c) in ("R", "AL", "RLE", "RLO", "RLI") for c in text)
+
+
 def pdf(folder, said):
-    raise SystemExit("not yet")
+    """The text as poppler takes it out, in the order in which it is drawn: that in which it is seen, from left to right. Where a line has
+    words that run to the left, this order is undone as far as it can be without knowing how: line by line the same characters."""
+    text = subprocess.run(["pdftotext", "-raw", "-enc", "UTF-8", f"{folder}/talk.pdf", "-"], capture_output=True, check=True).stdout.decode()
+    lines = [line for line in re.split("[\n\f]", text) if not re.fullmatch(r"A talk of Ada and Bob <b> · \d+", line)]
+    names = ["Ada", "Bob <b>"]
+    titles = ["Topic"] + [f"Turn {turn + 1} · {names[turn % 2]}" for turn in range(TURNS)]
+    at = 0
+    for index, (title, message) in enumerate(zip(titles, said)):
+        at = lines.index(title, at)
+        end = lines.index(titles[index + 1], at) if index + 1 < len(titles) else len(lines)
+        # The details, which begin with the time.
+        assert re.match(r"\d{4}-\d\d-\d\d ", lines[at + 1]), lines[at + 1]
+        shown, expected = lines[at + 2:end], bare(message)
+        found = bare("\n".join(shown))
+        if not is_rtl(message):
+            assert found == expected, f"{title}: {found!r} is not {expected!r}"
+            continue
+        assert sorted(found) == sorted(expected), f"{title}: {found!r} has not the characters of {expected!r}"
+        if not re.search("[\u202a-\u202e\u2066-\u2069]", message):
+            for line in map(bare, shown):
+                part, expected = expected[:len(line)], expected[len(line):]
+                assert sorted(line) == sorted(part), f"{title}: the line {line!r} is not {part!r}"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Answer, TestApp, shown_head, talk, within};
+use crate::support::{Answer, TestApp, shown, shown_head, talk, within};
 
 /// What breaks forms: markup of each, fences of any length, directions, marks, pictures of several characters, all line ends.
 const SAID: [&str; 14] = [
@@ -180,7 +180,7 @@ async fn a_file_of_a_run_that_is_over_is_asked_for_again_by_its_tag() {
     let id = over(&app, 1).await;
     let mut blocks = Vec::new();
     let mut tags = std::collections::BTreeSet::new();
-    for format in ["json", "md", "html"] {
+    for format in ["json", "md", "html", "pdf"] {
         let path = format!("/api/export/{id}.{format}");
         let whole = app.get(&path).await;
         let tag = whole.header("etag").to_owned();
@@ -216,7 +216,30 @@ async fn a_file_of_a_run_that_is_over_is_asked_for_again_by_its_tag() {
             blocks.push(shown_head("export_run", &again));
         }
     }
-    insta::assert_snapshot!(blocks.join("\n\n"), @"");
+    insta::assert_snapshot!(blocks.join("\n\n"), @r#"
+    export_run → 200
+    content-disposition: attachment; filename="parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.json"; filename*=UTF-8''parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.json
+    content-type: application/json
+    etag: "json-4-0-0.1.0"
+
+    export_run → 304
+    etag: "json-4-0-0.1.0"
+
+    export_run → 200
+    content-disposition: attachment; filename="parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.md"; filename*=UTF-8''parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.md
+    content-type: text/markdown; charset=utf-8
+    etag: "md-4-0-0.1.0"
+
+    export_run → 200
+    content-disposition: attachment; filename="parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.html"; filename*=UTF-8''parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.html
+    content-type: text/html; charset=utf-8
+    etag: "html-4-0-0.1.0"
+
+    export_run → 200
+    content-disposition: attachment; filename="parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.pdf"; filename*=UTF-8''parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.pdf
+    content-type: application/pdf
+    etag: "pdf-4-0-0.1.0"
+    "#);
     app.close().await;
 }
 
@@ -265,11 +288,11 @@ async fn what_is_no_whole_message_is_marked() {
     let app = TestApp::spawn(Script::deltas(["Half", " a", " word"]).gate(&gate)).await;
     let id = app.start_run(2).await;
     let mut stream = app.stream(&id, "").await;
-    let mut seen = 0;
+    let seen = std::cell::Cell::new(0);
     stream
         .until(|event| {
-            seen += usize::from(event.name == "turn.delta");
-            seen == 2
+            seen.set(seen.get() + usize::from(event.name == "turn.delta"));
+            seen.get() == 2
         })
         .await;
     app.stop(&id).await;
@@ -417,5 +440,65 @@ async fn pages_leave_no_trace_in_the_data() {
             .keys()
             .all(|name| members.contains(&name.as_str()))
     );
+    app.close().await;
+}
+
+/// A PDF has a bound, and says which forms have none.
+#[tokio::test]
+async fn a_talk_that_is_too_long_for_a_pdf_has_its_other_forms() {
+    let app = TestApp::spawn(Script::text("Hello.")).await;
+    let id = over(&app, 3).await;
+    for turn in 0..3 {
+        say(&app, &id, turn, &"x".repeat(1024 * 1024)).await;
+    }
+    let answer = app.get(&format!("/api/export/{id}.pdf")).await;
+    insta::assert_snapshot!(shown("export_run", &answer), @r#"
+    export_run → 409
+    content-type: application/problem+json
+
+    {
+      "detail": "a PDF has at most 1048576 bytes of text and 5000 pages: take .html, .md or .json",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 409,
+      "title": "Too long for a PDF",
+      "type": "/problems/too-long-for-pdf"
+    }
+    "#);
+    file(&app, &id, "html").await;
+    // Few bytes may be many pages.
+    for turn in 0..3 {
+        say(&app, &id, turn, &"\n".repeat(300_000 * turn)).await;
+    }
+    let answer = app.get(&format!("/api/export/{id}.pdf")).await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (409, "too-long-for-pdf")
+    );
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_pdf_is_the_same_each_time_and_carries_what_was_said() {
+    let app = TestApp::spawn(Script::text("Hello.")).await;
+    let id = over(&app, 14).await;
+    for (turn, text) in SAID.iter().enumerate() {
+        say(&app, &id, turn, text).await;
+    }
+    let pdf = async || {
+        let answer = app
+            .request("GET", &format!("/api/export/{id}.pdf"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/pdf");
+        answer.bytes().await.unwrap()
+    };
+    let file = within("the file", pdf()).await;
+    assert!(
+        file.starts_with(b"%PDF-1.7") && file.len() > 50_000,
+        "{}",
+        file.len()
+    );
+    assert_eq!(within("it again", pdf()).await, file);
     app.close().await;
 }

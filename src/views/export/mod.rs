@@ -166,10 +166,10 @@ pub fn pdf(
         created: head.run.created_at.as_millis(),
         id: format!("{}/{}", head.run.id, head.run.last_event_id),
     };
-    let mut pdf = pdf::Pdf::new(&text::cover(head), &about)?;
+    let mut pdf = pdf::Pdf::new(&text::cover(head), &about, go_on)?;
     for said in said {
         if let Some(entry) = text::entry(said, head) {
-            pdf.entry(&entry, go_on)?;
+            pdf.entry(&entry)?;
         }
     }
     pdf.finish()

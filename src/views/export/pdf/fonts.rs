@@ -28,6 +28,8 @@ faces![
     "NotoSans-Bold.ttf",
     "NotoSans-Regular.ttf",
     "NotoEmoji-Regular.ttf",
+    // Before others that have some of its punctuation.
+    "NotoSansCJKsc-Regular.otf",
     "NotoSansArabic-Regular.ttf",
     "NotoSansHebrew-Regular.ttf",
     "NotoSansDevanagari-Regular.ttf",
@@ -60,7 +62,6 @@ faces![
     "NotoSansMath-Regular.ttf",
     "NotoSansSymbols-Regular.ttf",
     "NotoSansSymbols2-Regular.ttf",
-    "NotoSansCJKsc-Regular.otf",
 ];
 
 /// A face, read once in the life of the process.
@@ -125,8 +126,9 @@ impl Choice {
     }
 }
 
+/// Faces have empty shapes for some control characters, which would hide them.
 fn has(face: FaceId, c: char) -> bool {
-    loaded(face).is_some_and(|loaded| loaded.face.glyph_index(c).is_some())
+    !c.is_control() && loaded(face).is_some_and(|loaded| loaded.face.glyph_index(c).is_some())
 }
 
 /// Whether it is to be a picture: it says so, or is one of those that always are.

@@ -3,6 +3,7 @@
 //! A character that no face has stands as a box with its number, and is in the file's text as itself. What a talk needs in memory is bounded
 //! by [`MAX_TEXT_BYTES`] and the number of pages: who asks for more is told to take another form.
 
+mod draw;
 mod fonts;
 mod lines;
 mod page;
@@ -22,7 +23,7 @@ use self::page::{BODY, DETAILS, Flow, HEADING, NOTICE, TITLE, heading};
 use super::text::{Cover, Entry};
 
 /// The most bytes of messages in a PDF.
-pub const MAX_TEXT_BYTES: usize = 2 * 1024 * 1024;
+pub const MAX_TEXT_BYTES: usize = 1024 * 1024;
 
 /// Why there is no PDF.
 #[derive(Debug, thiserror::Error)]
@@ -50,21 +51,26 @@ pub(super) struct About {
 }
 
 /// Writes entries as they come.
-pub(super) struct Pdf {
-    flow: Flow,
+pub(super) struct Pdf<'a> {
+    flow: Flow<'a>,
 }
 
-impl Pdf {
-    pub(super) fn new(cover: &Cover, about: &About) -> Result<Self, PdfError> {
+impl<'a> Pdf<'a> {
+    /// `go_on` is asked at each paragraph and page.
+    pub(super) fn new(
+        cover: &Cover,
+        about: &About,
+        go_on: &'a dyn Fn() -> bool,
+    ) -> Result<Self, PdfError> {
         let settings = SerializeSettings {
             enable_tagging: true,
             ..SerializeSettings::default()
         };
         let mut document = Document::new_with(settings);
         document.set_metadata(metadata(cover, about));
-        let mut flow = Flow::new(document, cover.title.clone());
+        let mut flow = Flow::new(document, cover.title.clone(), go_on);
         flow.section(None)?;
-        flow.paragraph(heading(NonZeroU16::MIN, &cover.title), &cover.title, TITLE)?;
+        flow.paragraph(heading(NonZeroU16::MIN), &cover.title, TITLE)?;
         if let Some(notice) = &cover.notice {
             flow.space(4.0);
             flow.paragraph(Tag::P, notice, NOTICE)?;
@@ -76,11 +82,7 @@ impl Pdf {
         Ok(Self { flow })
     }
 
-    pub(super) fn entry(
-        &mut self,
-        entry: &Entry<'_>,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<(), PdfError> {
+    pub(super) fn entry(&mut self, entry: &Entry<'_>) -> Result<(), PdfError> {
         let Entry {
             heading: above,
             text,
@@ -89,7 +91,7 @@ impl Pdf {
         flow.space(16.0);
         flow.section(Some(&above.title))?;
         let level = NonZeroU16::MIN.saturating_add(1);
-        flow.paragraph(heading(level, &above.title), &above.title, HEADING)?;
+        flow.paragraph(heading(level), &above.title, HEADING)?;
         flow.paragraph(Tag::P, &above.details, DETAILS)?;
         if let Some(mark) = &above.mark {
             flow.paragraph(Tag::P, mark, NOTICE)?;
@@ -99,9 +101,6 @@ impl Pdf {
         };
         flow.space(3.0);
         for line in paragraphs(text) {
-            if !go_on() {
-                return Err(PdfError::GivenUp);
-            }
             flow.paragraph(Tag::P, line, BODY)?;
         }
         Ok(())

@@ -5,47 +5,47 @@ use std::{num::NonZeroU16, rc::Rc};
 
 use krilla::{
     Document,
-    color::rgb,
     destination::XyzDestination,
-    geom::{PathBuilder, Point, Rect},
+    geom::{Point, Rect},
     outline::{Outline, OutlineNode},
     page::PageSettings,
-    paint::{Fill, Stroke},
-    surface::Surface,
-    tagging::{Artifact, ArtifactType, ContentTag, SpanTag, Tag, TagGroup, TagKind, TagTree},
-    text::{Glyph as _, KrillaGlyph},
+    tagging::{Artifact, ArtifactType, ContentTag, Tag, TagGroup, TagKind, TagTree},
 };
 
 use super::{
     PdfError,
-    fonts::{BOLD, FaceId, TEXT, loaded},
+    draw::{draw_line, draw_pieces, rectangle},
+    fonts::{BOLD, FaceId, TEXT},
     lines::{Line, Paragraph, lay_out},
-    shape::{NUMBER_SIZE, Piece, Shape, Shaper, number, shaped},
+    shape::Shaper,
 };
 
 /// A4, in points.
 const PAGE: (f32, f32) = (595.276, 841.89);
-const MARGIN: f32 = 54.0;
+pub(super) const MARGIN: f32 = 54.0;
 const BOTTOM: f32 = PAGE.1 - 60.0;
 const WIDTH: f32 = PAGE.0 - 2.0 * MARGIN;
 
 /// The most pages. Who has a longer talk takes another form.
 pub(in super::super) const MAX_PAGES: usize = 5_000;
 
-const INK: (u8, u8, u8) = (0x1b, 0x1b, 0x1f);
-const SOFT: (u8, u8, u8) = (0x5a, 0x5a, 0x66);
-const MARK: (u8, u8, u8) = (0x8a, 0x3b, 0x00);
-const RULE: (u8, u8, u8) = (0xc4, 0xc4, 0xce);
+/// Red, green and blue.
+pub(super) type Color = (u8, u8, u8);
+
+const INK: Color = (0x1b, 0x1b, 0x1f);
+const SOFT: Color = (0x5a, 0x5a, 0x66);
+const MARK: Color = (0x8a, 0x3b, 0x00);
+const RULE: Color = (0xc4, 0xc4, 0xce);
 
 /// How a paragraph looks.
 #[derive(Clone, Copy)]
 pub(super) struct Look {
-    face: FaceId,
-    size: f32,
-    color: (u8, u8, u8),
+    pub(super) face: FaceId,
+    pub(super) size: f32,
+    pub(super) color: Color,
     /// From one base line to the next, in points.
-    leading: f32,
-    indent: f32,
+    pub(super) leading: f32,
+    pub(super) indent: f32,
 }
 
 pub(super) const TITLE: Look = Look {
@@ -98,7 +98,7 @@ enum Drawn {
 }
 
 /// A document in the making.
-pub(super) struct Flow {
+pub(super) struct Flow<'a> {
     document: Document,
     shaper: Shaper,
     outline: Outline,
@@ -109,10 +109,11 @@ pub(super) struct Flow {
     /// Where the last line stands.
     y: f32,
     footer: String,
+    go_on: &'a dyn Fn() -> bool,
 }
 
-impl Flow {
-    pub(super) fn new(document: Document, footer: String) -> Self {
+impl<'a> Flow<'a> {
+    pub(super) fn new(document: Document, footer: String, go_on: &'a dyn Fn() -> bool) -> Self {
         Self {
             document,
             shaper: Shaper::default(),
@@ -122,6 +123,7 @@ impl Flow {
             pages: 0,
             y: MARGIN,
             footer,
+            go_on,
         }
     }
 
@@ -154,6 +156,7 @@ impl Flow {
         text: &str,
         look: Look,
     ) -> Result<(), PdfError> {
+        self.still_wanted()?;
         let width = (WIDTH - look.indent) / look.size;
         let Paragraph { text, lines } = lay_out(&mut self.shaper, text, look.face, width);
         let Some(section) = self.sections.last_mut() else {
@@ -203,6 +206,14 @@ impl Flow {
         Ok(from + look.leading * 0.74)
     }
 
+    fn still_wanted(&self) -> Result<(), PdfError> {
+        if (self.go_on)() {
+            Ok(())
+        } else {
+            Err(PdfError::GivenUp)
+        }
+    }
+
     fn next_page(&mut self) -> Result<(), PdfError> {
         self.draw_page()?;
         self.y = MARGIN;
@@ -210,6 +221,7 @@ impl Flow {
     }
 
     fn draw_page(&mut self) -> Result<(), PdfError> {
+        self.still_wanted()?;
         if self.pages >= MAX_PAGES {
             return Err(PdfError::TooLong);
         }
@@ -293,203 +305,7 @@ impl Flow {
     }
 }
 
-/// A heading of that level in the tree of the document.
-pub(super) fn heading(level: NonZeroU16, text: &str) -> TagKind {
-    Tag::Hn(level, Some(text.to_owned())).into()
-}
-
-fn rectangle(surface: &mut Surface<'_>, rect: Option<Rect>, color: (u8, u8, u8)) {
-    let mut path = PathBuilder::new();
-    if let Some(rect) = rect {
-        path.push_rect(rect);
-    }
-    if let Some(path) = path.finish() {
-        surface.set_stroke(None);
-        surface.set_fill(Some(fill(color)));
-        surface.draw_path(&path);
-    }
-}
-
-fn fill((red, green, blue): (u8, u8, u8)) -> Fill {
-    Fill {
-        paint: rgb::Color::new(red, green, blue).into(),
-        ..Fill::default()
-    }
-}
-
-/// Draws a line and ties it to its paragraph.
-fn draw_line(
-    surface: &mut Surface<'_>,
-    text: &str,
-    line: &Line,
-    look: Look,
-    baseline: f32,
-    group: &mut TagGroup,
-) {
-    let mut open = false;
-    draw_pieces(
-        surface,
-        text,
-        line,
-        look,
-        baseline,
-        &mut |surface, actual| {
-            if std::mem::take(&mut open) {
-                surface.end_tagged();
-            }
-            if let Some(actual) = actual {
-                let tag = SpanTag::empty().with_actual_text(actual.text());
-                group.push(surface.start_tagged(ContentTag::Span(tag)));
-                open = true;
-            }
-        },
-    );
-}
-
-/// What the next part of a line is in the text of the document.
-enum Part<'a> {
-    /// What its glyphs show.
-    Shown,
-    /// This, whatever is seen.
-    Is(&'a str),
-}
-
-impl Part<'_> {
-    fn text(&self) -> Option<&str> {
-        match self {
-            Self::Shown => None,
-            Self::Is(text) => Some(text),
-        }
-    }
-}
-
-/// Draws pieces from left to right. `mark` is called before each part, and with nothing after the last.
-fn draw_pieces(
-    surface: &mut Surface<'_>,
-    text: &str,
-    line: &Line,
-    look: Look,
-    baseline: f32,
-    mark: &mut dyn FnMut(&mut Surface<'_>, Option<Part<'_>>),
-) {
-    let mut x = MARGIN + look.indent + line.start * look.size;
-    let mut marked = false;
-    let mut at = 0;
-    while let Some(piece) = line.pieces.get(at) {
-        match &piece.shape {
-            Shape::Number(c) => {
-                let said = &text[piece.range.clone()];
-                mark(surface, Some(Part::Is(said)));
-                marked = false;
-                draw_number(surface, *c, piece.width * look.size, (x, baseline), look);
-                x += piece.width * look.size;
-                at += 1;
-            }
-            Shape::Glyphs(face, _) => {
-                if !std::mem::replace(&mut marked, true) {
-                    mark(surface, Some(Part::Shown));
-                }
-                let same = |other: &&Piece| {
-                    matches!(&other.shape, Shape::Glyphs(of, _) if of == face)
-                        && other.level == piece.level
-                };
-                let run: Vec<&Piece> = line.pieces[at..].iter().take_while(same).collect();
-                x += draw_run(surface, text, *face, &run, (x, baseline), look);
-                at += run.len();
-            }
-        }
-    }
-    mark(surface, None);
-}
-
-/// Draws pieces of one face. How wide they are.
-fn draw_run(
-    surface: &mut Surface<'_>,
-    text: &str,
-    face: FaceId,
-    run: &[&Piece],
-    (x, y): (f32, f32),
-    look: Look,
-) -> f32 {
-    let Some(loaded) = loaded(face) else {
-        return 0.0;
-    };
-    let glyphs: Vec<KrillaGlyph> = run
-        .iter()
-        .flat_map(|piece| {
-            let shapes: &[_] = match &piece.shape {
-                Shape::Glyphs(_, glyphs) => glyphs,
-                Shape::Number(_) => &[],
-            };
-            shapes.iter().map(|glyph| {
-                let range =
-                    piece.range.start + glyph.range.start..piece.range.start + glyph.range.end;
-                KrillaGlyph::new(
-                    glyph.id,
-                    glyph.advance,
-                    glyph.offset.0,
-                    glyph.offset.1,
-                    0.0,
-                    range,
-                    None,
-                )
-            })
-        })
-        .collect();
-    surface.set_stroke(None);
-    surface.set_fill(Some(fill(look.color)));
-    surface.draw_glyphs(
-        Point::from_xy(x, y),
-        &glyphs,
-        loaded.font.clone(),
-        text,
-        look.size,
-        false,
-    );
-    glyphs.iter().map(|glyph| glyph.x_advance(look.size)).sum()
-}
-
-/// A box with the number of a character that no face has.
-fn draw_number(surface: &mut Surface<'_>, c: char, width: f32, (x, y): (f32, f32), look: Look) {
-    let Some(loaded) = loaded(TEXT) else { return };
-    let mut path = PathBuilder::new();
-    let inner = Rect::from_ltrb(
-        x + 0.8,
-        y - look.size * 0.72,
-        x + width - 0.8,
-        y + look.size * 0.14,
-    );
-    if let Some(rect) = inner {
-        path.push_rect(rect);
-    }
-    if let Some(path) = path.finish() {
-        let (red, green, blue) = look.color;
-        surface.set_fill(None);
-        surface.set_stroke(Some(Stroke {
-            paint: rgb::Color::new(red, green, blue).into(),
-            width: 0.5,
-            ..Stroke::default()
-        }));
-        surface.draw_path(&path);
-    }
-    surface.set_stroke(None);
-    surface.set_fill(Some(fill(look.color)));
-    let digits = number(c);
-    let glyphs: Vec<KrillaGlyph> = shaped(TEXT, false, &digits)
-        .into_iter()
-        .map(|glyph| {
-            KrillaGlyph::new(
-                glyph.id,
-                glyph.advance,
-                glyph.offset.0,
-                glyph.offset.1,
-                0.0,
-                glyph.range,
-                None,
-            )
-        })
-        .collect();
-    let size = look.size * NUMBER_SIZE;
-    let start = Point::from_xy(x + look.size * 0.15, y - look.size * 0.12);
-    surface.draw_glyphs(start, &glyphs, loaded.font.clone(), &digits, size, false);
+/// A heading of that level in the tree of the document. Its text is in the page already.
+pub(super) fn heading(level: NonZeroU16) -> TagKind {
+    Tag::Hn(level, None).into()
 }

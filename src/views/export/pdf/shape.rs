@@ -7,7 +7,7 @@ use rustybuzz::{Direction, UnicodeBuffer};
 use unicode_bidi::{BidiInfo, Level};
 use unicode_segmentation::UnicodeSegmentation as _;
 
-use super::fonts::{Choice, FaceId, loaded};
+use super::fonts::{Choice, FaceId, TEXT, loaded};
 
 /// The most bytes of a piece, so that no word, however long, is shaped in one go. One character for readers (a letter with its marks) that
 /// has more is taken apart.
@@ -34,8 +34,8 @@ pub(super) struct Glyph {
 pub(super) enum Shape {
     /// By these glyphs of that face, from left to right.
     Glyphs(FaceId, Rc<[Glyph]>),
-    /// By a box with its number: no face has it.
-    Number(char),
+    /// By a box with its number, as text and as glyphs: no face has it.
+    Number(Rc<str>, Rc<[Glyph]>),
 }
 
 /// A piece of a paragraph.
@@ -154,9 +154,17 @@ impl Shaper {
     fn piece(&mut self, text: &str, (range, kind, level): (Range<usize>, Kind, Level)) -> Piece {
         let part = &text[range.clone()];
         let (shape, width) = match kind {
-            Kind::Number(c) => (Shape::Number(c), number_width(c)),
+            Kind::Number(c) => {
+                let number = format!("{:04X}", u32::from(c));
+                let digits = self.glyphs(TEXT, false, &number);
+                let width: f32 = digits.iter().map(|glyph| glyph.advance).sum();
+                (
+                    Shape::Number(number.into(), digits),
+                    width * NUMBER_SIZE + 0.3,
+                )
+            }
             Kind::Tab => {
-                let space = self.glyphs(super::fonts::TEXT, false, " ");
+                let space = self.glyphs(TEXT, false, " ");
                 let width = space.iter().map(|glyph| glyph.advance).sum::<f32>() * TAB;
                 let tab: Rc<[Glyph]> = space
                     .iter()
@@ -166,7 +174,7 @@ impl Shaper {
                         ..glyph
                     })
                     .collect();
-                (Shape::Glyphs(super::fonts::TEXT, tab), width)
+                (Shape::Glyphs(TEXT, tab), width)
             }
             Kind::Face(face) | Kind::Blank(face) => {
                 let glyphs = self.glyphs(face, level.is_rtl(), part);
@@ -224,17 +232,6 @@ impl Kind {
 
 /// How much of the size the digits in a box are.
 pub(super) const NUMBER_SIZE: f32 = 0.5;
-
-/// What stands in the box.
-pub(super) fn number(c: char) -> String {
-    format!("{:04X}", u32::from(c))
-}
-
-fn number_width(c: char) -> f32 {
-    let digits = shaped(super::fonts::TEXT, false, &number(c));
-    let width: f32 = digits.iter().map(|glyph| glyph.advance).sum();
-    width * NUMBER_SIZE + 0.3
-}
 
 /// Shapes text of one face and direction.
 pub(super) fn shaped(face: FaceId, rtl: bool, text: &str) -> Vec<Glyph> {

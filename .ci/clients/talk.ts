@@ -7,7 +7,8 @@ import type { components, paths } from "./api.js";
 type StreamEvent = components["schemas"]["StreamEvent"];
 
 const baseUrl = process.argv[2]!;
-const client = createClient<paths>({ baseUrl });
+// A run is exported in several forms; of those, this client reads JSON.
+const client = createClient<paths, "application/json" | "application/problem+json">({ baseUrl });
 
 async function* events(run_id: string): AsyncGenerator<StreamEvent> {
   const { data, response } = await client.GET("/api/stream/{run_id}", {

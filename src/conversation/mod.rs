@@ -58,8 +58,8 @@ pub use object::Object;
 pub use policy::{end_after, next_turn_of, speaker};
 pub use prompt::{Prompt, PromptMessage, Role, lay_out, lay_out_for_summary};
 pub use record::{
-    BotChange, BotVersion, BreakerInfo, Offer, ProviderInfo, Run, StopAnswer, StopMode, Transcript,
-    TurnInProgress,
+    BotChange, BotVersion, BreakerInfo, Offer, ProviderInfo, Run, Said, StopAnswer, StopMode,
+    TranscriptHead, TurnInProgress,
 };
 pub use retry::RetryPolicy;
 pub use run::{EndReason, InvalidRunId, RunId, RunStatus, UnknownStatus};

@@ -72,17 +72,22 @@ pub struct BotVersion {
     pub effective_from_turn: Option<u32>,
 }
 
-/// A run with everything that was said in it.
+/// What a transcript begins with: the run at one moment, and what its bots were up to then.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Transcript {
+pub struct TranscriptHead {
     /// The run.
     pub run: Run,
     /// All versions of all bots, ordered by bot, then by version.
     pub versions: Vec<BotVersion>,
-    /// What was said, in order; the topic comes first. A turn in progress is not in it.
-    pub messages: Vec<Message>,
-    /// What each turn that has ended took, with all its attempts, by turn.
-    pub spent: Vec<Spent>,
+}
+
+/// An entry of the transcript with what belongs to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// The entry. That of a turn in progress is not there yet.
+    pub message: Message,
+    /// What its turn took, with all attempts; `None` where it is no turn's.
+    pub total: Option<Spent>,
 }
 
 /// What a PATCH of a bot made.

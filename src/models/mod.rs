@@ -21,6 +21,7 @@ mod rows;
 mod runs;
 mod schema;
 mod search;
+mod transcript;
 mod trouble;
 
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub use idempotency::KeptAnswer;
 pub use leases::Takeover;
 pub use runs::{Asked, Claimed, Inserted};
 pub use schema::{SchemaError, TABLES, check_schema};
+pub use transcript::TranscriptReader;
 pub use trouble::explain;
 
 use crate::conversation::{Meter, RunError};

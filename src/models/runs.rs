@@ -13,13 +13,13 @@ use super::{
     changes::{AttemptRecord, Head},
     commands::{self, Command},
     events::{self, LoggedEvent},
-    rows::{db_u32, json, read_cost, read_json, read_u32, read_u64, read_word, unreadable, word},
+    rows::{db_u32, json, read_u32, read_u64, read_word, unreadable, word},
     search,
 };
 use crate::conversation::{
     Bot, BotVersion, FailedAttempt, FailureCode, IdempotencyKey, Message, MessageKind, Run,
-    RunEvent, RunId, RunPlan, RunStarted, RunStatus, Spent, Target, Timestamp, TraceContext,
-    Transcript, Usage, in_order, next_turn_of,
+    RunEvent, RunId, RunPlan, RunStarted, RunStatus, Target, Timestamp, TraceContext, Usage,
+    in_order, next_turn_of,
 };
 
 /// A run that the caller drives from now on.
@@ -183,29 +183,6 @@ impl Store {
         row.into_run(bots).map(Some)
     }
 
-    /// A run with everything that was said in it, all of one moment.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn transcript(&self, id: RunId) -> Result<Option<Transcript>, StoreError> {
-        // The run's row says how far this export goes; a turn that ends after that look is not in it yet. What an owner needs beside it,
-        // such as the open turn's attempts, is another moment's by then.
-        let Some(row) = runs::Entity::find_by_id(id.as_uuid()).one(&self.db).await? else {
-            return Ok(None);
-        };
-        let versions = versions_of(&self.db, id).await?;
-        let mut messages = messages_of(&self.db, id).await?;
-        let run = row.into_run(newest(&versions))?;
-        messages.retain(|message| message.turn.is_none_or(|turn| turn < run.totals.turns));
-        let spent = spent(&self.db, id, run.totals.turns).await?;
-        Ok(Some(Transcript {
-            run,
-            versions,
-            messages,
-            spent,
-        }))
-    }
-
     /// A run's last seq and whether it is over, by a fresh look.
     ///
     /// # Errors
@@ -274,7 +251,10 @@ fn topic(plan: &RunPlan, at: Timestamp) -> Message {
     }
 }
 
-async fn versions_of(db: &impl ConnectionTrait, run: RunId) -> Result<Vec<BotVersion>, StoreError> {
+pub(super) async fn versions_of(
+    db: &impl ConnectionTrait,
+    run: RunId,
+) -> Result<Vec<BotVersion>, StoreError> {
     let rows = bots::Entity::find()
         .filter(bots::Column::RunId.eq(run.as_uuid()))
         .order_by_asc(bots::Column::BotIndex)
@@ -316,7 +296,7 @@ pub(super) fn newest_versions(runs: &[Uuid]) -> Select<bots::Entity> {
 }
 
 /// The last version of each bot, of versions ordered by bot, then by version.
-fn newest(versions: &[BotVersion]) -> Vec<Bot> {
+pub(super) fn newest(versions: &[BotVersion]) -> Vec<Bot> {
     let last_of_its_bot = |(at, version): &(usize, &BotVersion)| {
         versions
             .get(at + 1)
@@ -338,29 +318,6 @@ async fn messages_of(db: &impl ConnectionTrait, run: RunId) -> Result<Vec<Messag
         .await?;
     let messages = rows.into_iter().map(messages::Model::into_message);
     Ok(in_order(messages.collect::<Result<_, _>>()?))
-}
-
-/// What each of the first `turns` turns took.
-async fn spent(
-    db: &impl ConnectionTrait,
-    run: RunId,
-    turns: u32,
-) -> Result<Vec<Spent>, StoreError> {
-    let rows = attempts::Entity::find()
-        .filter(attempts::Column::RunId.eq(run.as_uuid()))
-        .filter(attempts::Column::Turn.lt(db_u32(turns)))
-        .all(db)
-        .await?;
-    let turns = usize::try_from(turns).unwrap_or_default();
-    let mut spent = vec![Spent::NOTHING; turns];
-    for row in rows {
-        let of_turn = usize::try_from(row.turn).ok();
-        if let Some(turn) = of_turn.and_then(|turn| spent.get_mut(turn)) {
-            let cost = row.cost.map(read_cost).transpose()?;
-            turn.add(read_json(&row.usage)?, cost, row.settled);
-        }
-    }
-    Ok(spent)
 }
 
 async fn asked(

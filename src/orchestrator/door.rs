@@ -9,17 +9,17 @@ use super::{
     offers::Offers,
     orders::{stop_order, update_order},
 };
-pub use crate::event_log::Reader as Subscription;
 use crate::{
     conversation::{
         BotChange, EventId, Happening, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
         ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Timestamp,
-        TraceContext, Transcript, Violation, check_name_is_free, next_turn_of,
+        TraceContext, Violation, check_name_is_free, next_turn_of,
     },
     event_log::{EventLog, Opened},
     models::{Inserted, Locked, Store},
     providers::Registry,
 };
+pub use crate::{event_log::Reader as Subscription, models::TranscriptReader};
 
 /// Over how long the ends of streams are spread when a process ends: so much for each run that is watched, up to a bound.
 const SPREAD_EACH: Duration = Duration::from_millis(4);
@@ -266,11 +266,11 @@ impl Runs {
         .await
     }
 
-    /// A run with everything that was said in it.
+    /// The transcript of a run, as it stands now, to be read in pages.
     ///
     /// # Errors
     /// `NotFound`; `Unavailable`.
-    pub async fn transcript(&self, id: RunId) -> Result<Transcript, RunError> {
+    pub async fn transcript(&self, id: RunId) -> Result<TranscriptReader, RunError> {
         self.store()
             .transcript(id)
             .await?

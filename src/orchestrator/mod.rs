@@ -25,7 +25,7 @@ mod turn;
 
 use std::{sync::Arc, time::Duration};
 
-pub use door::{Once, Runs, Started, Streaming, Subscription};
+pub use door::{Once, Runs, Started, Streaming, Subscription, TranscriptReader};
 pub use supervisor::Supervisor;
 
 use crate::conversation::{Catalogue, Meter, RetryPolicy, RunId, Tracing};

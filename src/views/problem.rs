@@ -69,6 +69,12 @@ impl Problem {
         Self::put_off("not-ready", "Not ready", detail)
     }
 
+    /// There is too much to do for this now.
+    #[must_use]
+    pub fn busy(detail: &str) -> Self {
+        Self::put_off("busy", "Busy", detail)
+    }
+
     /// Something that passes by itself: the client is told when to come back.
     fn put_off(slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, slug, title, detail)

@@ -3,6 +3,7 @@
 mod answers;
 mod bad_input;
 mod browsers;
+mod exports;
 mod history;
 mod idempotency;
 mod login;

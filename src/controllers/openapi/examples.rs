@@ -27,12 +27,12 @@ impl Modify for Examples {
                 let id = operation.operation_id.clone().unwrap_or_default();
                 let examples = examples.remove(&id).unwrap_or_default();
                 if let Some(RefOr::T(body)) = &mut operation.request_body {
-                    show(body.content.values_mut(), examples.get("request"));
+                    show(body.content.iter_mut(), examples.get("request"));
                 }
                 for (status, response) in &mut operation.responses.responses {
                     if let RefOr::T(response) = response {
                         let example = examples.get(status).or_else(|| for_all.get(status));
-                        show(response.content.values_mut(), example);
+                        show(response.content.iter_mut(), example);
                     }
                 }
             }
@@ -40,12 +40,17 @@ impl Modify for Examples {
     }
 }
 
-fn show<'a>(contents: impl Iterator<Item = &'a mut RefOr<Content>>, example: Option<&Value>) {
-    if example.is_some() {
-        for content in contents {
-            if let RefOr::T(content) = content {
-                content.example = example.cloned();
-            }
+/// An example is JSON, so it is none of another form that the answer may have.
+fn show<'a>(
+    contents: impl Iterator<Item = (&'a String, &'a mut RefOr<Content>)>,
+    example: Option<&Value>,
+) {
+    for (kind, content) in contents {
+        if let RefOr::T(content) = content
+            && (kind.ends_with("json") || kind == "text/event-stream")
+            && example.is_some()
+        {
+            content.example = example.cloned();
         }
     }
 }

@@ -1,12 +1,17 @@
-//! A run with everything that was said in it, as JSON.
+//! A run with everything that was said in it, as JSON: one object, whose messages come last, so that they can be written as they are read.
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::run::{BotView, RunView, TotalView};
-use crate::conversation::{
-    Bot, BotVersion, Cost, Message, MessageKind, MessageStatus, RunId, Spent, StopReason,
-    Timestamp, Transcript, Usage,
+use super::Writer;
+use crate::{
+    conversation::{
+        Bot, BotVersion, Cost, MessageKind, MessageStatus, RunError, Said, StopReason, Timestamp,
+        TranscriptHead, Usage,
+    },
+    views::run::{BotView, RunView, TotalView},
 };
 
 /// The export.
@@ -90,20 +95,16 @@ struct MessageView {
     cut: Option<CutView>,
 }
 
-impl From<Transcript> for ExportView {
-    fn from(transcript: Transcript) -> Self {
-        let Transcript {
-            run,
-            versions,
-            messages,
-            spent,
-        } = transcript;
-        let in_progress = run.in_progress.map(|open| InProgressView {
+impl ExportView {
+    /// All but the messages.
+    fn without_messages(head: &TranscriptHead) -> Self {
+        let in_progress = head.run.in_progress.map(|open| InProgressView {
             turn: open.turn,
             bot_index: open.bot_index,
         });
         let with_versions = |bot: Bot, total: TotalView| {
-            let own = versions
+            let own = head
+                .versions
                 .iter()
                 .filter(|version| version.bot.index == bot.index);
             VersionedBotView {
@@ -114,13 +115,47 @@ impl From<Transcript> for ExportView {
         };
         Self {
             in_progress,
-            run: RunView::with_bots(run, with_versions),
-            messages: messages
-                .into_iter()
-                .map(|message| MessageView::new(message, &spent))
-                .collect(),
+            run: RunView::with_bots(head.run.clone(), with_versions),
+            messages: Vec::new(),
         }
     }
+}
+
+/// How an export without messages ends.
+const END: &[u8] = b"]}";
+
+pub(super) struct Json {
+    head: Arc<TranscriptHead>,
+    first: bool,
+}
+
+impl Json {
+    pub(super) fn new(head: Arc<TranscriptHead>) -> Self {
+        Self { head, first: true }
+    }
+}
+
+impl Writer for Json {
+    fn head(&mut self, out: &mut Vec<u8>) -> Result<(), RunError> {
+        write(&ExportView::without_messages(&self.head), out)?;
+        out.truncate(out.len() - END.len());
+        Ok(())
+    }
+
+    fn said(&mut self, said: Said, out: &mut Vec<u8>) -> Result<(), RunError> {
+        if !std::mem::take(&mut self.first) {
+            out.push(b',');
+        }
+        write(&MessageView::from(said), out)
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(END);
+    }
+}
+
+fn write(view: &impl Serialize, out: &mut Vec<u8>) -> Result<(), RunError> {
+    serde_json::to_writer(out, view).map_err(|error| RunError::Internal(Box::new(error)))
 }
 
 impl From<BotVersion> for VersionView {
@@ -132,16 +167,12 @@ impl From<BotVersion> for VersionView {
     }
 }
 
-impl MessageView {
-    /// The message, and what its turn took: `spent` is by turn.
-    fn new(message: Message, spent: &[Spent]) -> Self {
-        let turn = message.turn.filter(|_| message.cut.is_none());
-        let at = turn.and_then(|turn| usize::try_from(turn).ok());
-        let total = at.and_then(|turn| spent.get(turn)).copied();
+impl From<Said> for MessageView {
+    fn from(Said { message, total }: Said) -> Self {
         Self {
             total: total.map(TotalView::from),
             kind: message.kind,
-            turn,
+            turn: message.turn.filter(|_| message.cut.is_none()),
             bot_index: message.bot_index,
             bot_version: message.bot_version,
             author: message.author,
@@ -159,13 +190,4 @@ impl MessageView {
             }),
         }
     }
-}
-
-/// `Content-Disposition` (RFC 6266) for a run's file. The name is ASCII, so that the plain form says all; the extended one
-/// (RFC 8187) is for clients that look for it first.
-#[must_use]
-pub fn disposition(id: RunId, extension: &str, inline: bool) -> String {
-    let kind = if inline { "inline" } else { "attachment" };
-    let name = format!("parley-{id}.{extension}");
-    format!("{kind}; filename=\"{name}\"; filename*=UTF-8''{name}")
 }

@@ -44,9 +44,22 @@ pub(super) struct Display {
     inline: Option<String>,
 }
 
+/// How long a file that has begun waits for a database that is away, and how long it leaves it alone in between.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
+
 impl Pages for TranscriptReader {
+    /// The status has been sent by now, so what passes soon is waited for.
     async fn next(&mut self) -> Result<Option<Vec<Said>>, RunError> {
-        Self::next(self).await
+        let begun = Instant::now();
+        loop {
+            match Self::next(self).await {
+                Err(RunError::Unavailable(_)) if begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                page => return page,
+            }
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct TranscriptReader {
     after: u64,
     /// Read, and perhaps to be put behind what the next page begins with.
     held: Option<Message>,
+    /// Read, and not handed out yet: an error on the way to a page loses nothing, so it can be asked for again.
+    page: Vec<Message>,
     over: bool,
 }
 
@@ -53,6 +55,7 @@ impl Store {
             head: Arc::new(TranscriptHead { run, versions }),
             after: 0,
             held: None,
+            page: Vec::new(),
             over: false,
         }))
     }
@@ -65,29 +68,31 @@ impl TranscriptReader {
         Arc::clone(&self.head)
     }
 
-    /// The next messages, in order; the topic comes first. `None` after the last.
+    /// The next messages, in order; the topic comes first. `None` after the last. After `Unavailable` it can be asked again.
     ///
     /// # Errors
     /// `Unavailable`; `NotFound` if the run was deleted before all of it was read: what was read is not the whole then.
     pub async fn next(&mut self) -> Result<Option<Vec<Said>>, RunError> {
-        loop {
+        while self.page.is_empty() {
             if self.over {
                 return Ok(None);
             }
             let read = self.read().await?;
-            self.over = read.is_empty();
-            if self.over {
+            if read.is_empty() {
                 self.still_there().await?;
+                self.over = true;
             }
             let mut page = in_order(self.held.take().into_iter().chain(read).collect());
             if !self.over {
                 // A cut of its turn may follow, and stands before it then.
                 self.held = page.pop();
             }
-            if !page.is_empty() {
-                return Ok(Some(self.with_spent(page).await?));
-            }
+            self.page = page;
         }
+        let totals = self.totals(&self.page).await?;
+        let page = std::mem::take(&mut self.page).into_iter().zip(totals);
+        let said = page.map(|(message, total)| Said { total, message });
+        Ok(Some(said.collect()))
     }
 
     /// The rows of this transcript that were not read yet.
@@ -131,10 +136,13 @@ impl TranscriptReader {
             .filter(messages::Column::Pos.lte(last))
             .all(&self.store.db)
             .await?;
-        self.after = read_u64(last)?;
-        rows.into_iter()
+        let messages: Result<Vec<Message>, StoreError> = rows
+            .into_iter()
             .map(messages::Model::into_message)
-            .collect()
+            .collect();
+        let messages = messages?;
+        self.after = read_u64(last)?;
+        Ok(messages)
     }
 
     async fn still_there(&self) -> Result<(), RunError> {
@@ -143,8 +151,8 @@ impl TranscriptReader {
         found.map(drop).ok_or(RunError::NotFound(id))
     }
 
-    /// The messages, each turn's with what all of its attempts took.
-    async fn with_spent(&self, page: Vec<Message>) -> Result<Vec<Said>, StoreError> {
+    /// What all attempts of each message's turn took; `None` for what is no turn's message.
+    async fn totals(&self, page: &[Message]) -> Result<Vec<Option<Spent>>, StoreError> {
         let turn_of = |message: &Message| message.turn.filter(|_| message.cut.is_none());
         let turns = || page.iter().filter_map(turn_of);
         let mut spent = Vec::new();
@@ -154,13 +162,11 @@ impl TranscriptReader {
             spent.resize(count, Spent::NOTHING);
             self.add_attempts(first, last, &mut spent).await?;
         }
-        let said = page.into_iter().map(|message| Said {
-            total: turn_of(&message)
-                .and_then(|turn| usize::try_from(turn - first).ok())
-                .and_then(|at| spent.get(at).copied()),
-            message,
-        });
-        Ok(said.collect())
+        let total = |message: &Message| {
+            let at = usize::try_from(turn_of(message)? - first).ok()?;
+            spent.get(at).copied()
+        };
+        Ok(page.iter().map(total).collect())
     }
 
     async fn add_attempts(

@@ -129,8 +129,8 @@ mod tests {
             "label",
             "labels",
             "categories",
-            "box",
             "boxes",
+            "inbox",
             "address",
             "status",
             "BlogPost",
@@ -139,7 +139,7 @@ mod tests {
             assert_eq!(noun(good), Ok(()), "{good}");
         }
         for bad in [
-            "people", "statuses", "shelves", "", "a-b", "1st", "self", "é",
+            "people", "statuses", "shelves", "", "a-b", "1st", "self", "box", "é",
         ] {
             assert!(noun(bad).is_err(), "{bad}");
         }

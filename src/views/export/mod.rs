@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 
 pub use self::{
     json::ExportView,
@@ -229,7 +229,7 @@ fn streamed<W: Writer, P: Pages>(writer: W, first: Option<Vec<Said>>, pages: P) 
         begun: false,
         over: false,
     };
-    Body::from_stream(stream::unfold(sending, |mut sending| async {
+    let pieces = stream::unfold(sending, |mut sending| async {
         if sending.over {
             return None;
         }
@@ -240,7 +240,9 @@ fn streamed<W: Writer, P: Pages>(writer: W, first: Option<Vec<Said>>, pages: P) 
             sending.over = true;
         }
         Some((bytes, sending))
-    }))
+    });
+    // What compresses a body asks once more after its end.
+    Body::from_stream(pieces.fuse())
 }
 
 impl<W: Writer, P: Pages> Sending<W, P> {

@@ -55,7 +55,7 @@ async fn file(app: &TestApp, id: &str, format: &str) -> Answer {
     answer
 }
 
-/// The fenced blocks of a Markdown file, each with the heading before it, as CommonMark reads them.
+/// The fenced blocks of a Markdown file, each with the heading before it, as `CommonMark` reads them.
 fn blocks(markdown: &str) -> Vec<(String, String)> {
     let (mut found, mut heading, mut rest) = (Vec::new(), String::new(), markdown);
     while let Some((line, after)) = rest.split_once('\n') {

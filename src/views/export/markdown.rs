@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads a fenced block as CommonMark says: up to the first line of as many backticks, or to the end.
+    /// Reads a fenced block as `CommonMark` says: up to the first line of as many backticks, or to the end.
     fn block(markdown: &str) -> Option<String> {
         let at = markdown.find("\n```")? + 1;
         let opening = markdown[at..].lines().next()?;

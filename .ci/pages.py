@@ -21,7 +21,7 @@ SHOWN = re.compile(r"(<!-- file: (\S+) -->\n```(\w+)\n)(.*?)(```\n)", re.S)
 MARKED = re.compile(r"<!-- (run|prints) -->\n```\w+\n(.*?)```\n", re.S)
 LINK = re.compile(r"\]\(<?([a-z][a-z0-9+.-]*:[^)>\s]*)", re.I)
 # A slug and its title, as problems are made.
-SLUG = re.compile(r'"([a-z]+(?:-[a-z]+)*)",\s*"[A-Z]|let slug = "([a-z-]+)"')
+SLUG = re.compile(r'"([a-z]+(?:-[a-z]+)*)",\s*"[A-Z][a-z]|let slug = "([a-z-]+)"')
 
 
 def shown(page):

@@ -5,12 +5,13 @@
 
 use loco_rs::controller::middleware::secure_headers::SecureHeader;
 
-/// Name and value; the answers are data, so nothing in them may be run, framed, sniffed or kept.
+/// Name and value; the answers are data, so nothing in them may be run, framed, sniffed or kept. Whoever has opened one and asks from its
+/// console may ask this server.
 const HEADERS: [(&str, &str); 7] = [
     ("cache-control", "no-store"),
     (
         "content-security-policy",
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),

@@ -215,7 +215,7 @@ fn every_alert_has_its_lines_in_the_docs() {
         .collect();
     assert!(alerts.len() > 12);
     for alert in alerts {
-        assert!(docs.contains(&format!("\n#### {alert}\n")), "{alert}");
+        assert!(docs.contains(&format!("\n### {alert}\n")), "{alert}");
         let anchor = format!("docs/monitoring.md#{}\n", alert.to_lowercase());
         assert!(rules.contains(&anchor), "{alert}");
         assert!(

@@ -17,6 +17,7 @@ mod m20261124_000007_fallback;
 mod m20261124_000008_cost;
 mod m20261125_000009_context;
 mod m20261125_000010_traces;
+mod m20261125_000011_owners;
 
 /// That a step is one transaction, in SQLite too, where it is none if nothing is said.
 const WHOLE: Option<bool> = Some(true);
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000008_cost::Migration),
             Box::new(m20261125_000009_context::Migration),
             Box::new(m20261125_000010_traces::Migration),
+            Box::new(m20261125_000011_owners::Migration),
             // inject-above (do not remove this comment)
         ]
     }

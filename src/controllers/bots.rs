@@ -9,7 +9,7 @@ use loco_rs::{controller::Routes, prelude::patch};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::extract::{BotPath, Door, MergePatch};
+use super::extract::{BotPath, MergePatch, Writer};
 use crate::{
     conversation::{Params, RunId, Target},
     views::{problem::Problem, run::ChangedBotView},
@@ -48,7 +48,7 @@ use crate::{
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn update_bot(
-    door: Door,
+    Writer { door, caller }: Writer,
     BotPath(id, index): BotPath,
     headers: HeaderMap,
     MergePatch(patch): MergePatch,
@@ -56,7 +56,7 @@ pub(super) async fn update_bot(
     let accepted = if_match(&headers)?;
     let change = door
         .runs
-        .update_bot(id, index, &patch, accepted.as_deref())
+        .update_bot(&caller.whose(), id, index, &patch, accepted.as_deref())
         .await?;
     let tag = format!("\"{}\"", change.bot.version);
     let mut response = Json(ChangedBotView::from(change)).into_response();

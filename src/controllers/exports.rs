@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::extract::{Door, run_id, undecodable};
+use super::extract::{Reader, run_id, undecodable};
 use crate::{
     conversation::{RunError, RunId, Said},
     orchestrator::TranscriptReader,
@@ -97,6 +97,7 @@ impl Pages for TranscriptReader {
             ("ETag" = String, description = "The same"),
         )),
         (status = 400, response = Problem),
+        (status = 403, response = Problem),
         (status = 404, response = Problem),
         (status = 409, response = Problem),
         (status = 500, response = Problem),
@@ -105,7 +106,7 @@ impl Pages for TranscriptReader {
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn export_run(
-    door: Door,
+    Reader { door, caller }: Reader,
     file: Result<Path<String>, PathRejection>,
     display: Result<Query<Display>, QueryRejection>,
     headers: HeaderMap,
@@ -115,7 +116,7 @@ pub(super) async fn export_run(
     let (id, extension) = file.rsplit_once('.').unwrap_or((&file, ""));
     let id = run_id(id)?;
     let format = Format::of(extension).ok_or_else(unknown_format)?;
-    let mut transcript = door.runs.transcript(id).await?;
+    let mut transcript = door.runs.transcript(&caller.whose(), id).await?;
     let head = transcript.head();
     let tag = etag(&head, format);
     if let Some(tag) = tag.as_deref().filter(|tag| has(&headers, tag)) {

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     conversation::{IdempotencyKey, Object, RunId, TraceContext, Violation},
-    identity::Subject,
+    identity::{Caller, Scope},
     orchestrator::Runs,
     views::{problem::Problem, stream::StreamSettings},
 };
@@ -51,20 +51,51 @@ impl FromRequestParts<AppContext> for Door {
     }
 }
 
-/// Who is asking; nobody where no login is asked for.
-pub struct Asking(pub Subject);
+/// Somebody who may look at runs, and the door to them.
+pub struct Reader {
+    /// The door.
+    pub door: Door,
+    /// Who is asking.
+    pub caller: Caller,
+}
 
-impl<S: Sync> FromRequestParts<S> for Asking {
-    type Rejection = Infallible;
+/// Somebody who may start and change runs, and the door to them.
+pub struct Writer {
+    /// The door.
+    pub door: Door,
+    /// Who is asking.
+    pub caller: Caller,
+}
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self(
-            parts
-                .extensions
-                .get::<Subject>()
-                .cloned()
-                .unwrap_or_default(),
-        ))
+impl FromRequestParts<AppContext> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, ctx: &AppContext) -> Result<Self, Problem> {
+        let caller = allowed(parts, Scope::Read)?;
+        let door = Door::find(ctx)?;
+        Ok(Self { door, caller })
+    }
+}
+
+impl FromRequestParts<AppContext> for Writer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, ctx: &AppContext) -> Result<Self, Problem> {
+        let caller = allowed(parts, Scope::Write)?;
+        let door = Door::find(ctx)?;
+        Ok(Self { door, caller })
+    }
+}
+
+/// Who is asking, if it may do that.
+fn allowed(parts: &Parts, scope: Scope) -> Result<Caller, Problem> {
+    // The login layer leaves nobody out: without a caller, nothing is allowed.
+    let caller = parts.extensions.get::<Caller>();
+    let caller = caller.ok_or_else(|| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
+    if caller.scopes.allow(scope) {
+        Ok(caller.clone())
+    } else {
+        Err(Problem::insufficient_scope(scope.as_str()))
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    extract::{Asking, Door, KeyedJsonBody, OptionalJsonBody, RunPath, Traced},
+    extract::{KeyedJsonBody, OptionalJsonBody, Reader, RunPath, Traced, Writer},
     history::{HistoryParams, HistoryQuery},
 };
 use crate::{
@@ -50,15 +50,14 @@ use crate::{
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn start_run(
-    door: Door,
-    Asking(subject): Asking,
+    Writer { door, caller }: Writer,
     Traced(trace): Traced,
     claim: Option<Extension<Claim>>,
     KeyedJsonBody { body, key }: KeyedJsonBody<StartRun>,
 ) -> Result<Response, Problem> {
     if let Some(Extension(claim)) = claim {
         if let Some(key) = &key
-            && let Some(answer) = door.runs.answered(&subject.0, key).await?
+            && let Some(answer) = door.runs.answered(&caller.owner, key).await?
         {
             claim.spare();
             return Ok(started(answer));
@@ -73,7 +72,7 @@ pub(super) async fn start_run(
         answer: StartedView::body,
     });
     Ok(started(
-        match door.runs.start(body, &subject.0, once, trace).await? {
+        match door.runs.start(body, &caller.owner, once, trace).await? {
             Started::Now(run) => StartedView::body(&run),
             Started::Before(answer) => answer,
         },
@@ -103,14 +102,18 @@ fn started(answer: String) -> Response {
     responses(
         (status = 200, description = "The run as it stands", body = RunView),
         (status = 400, response = Problem),
+        (status = 403, response = Problem),
         (status = 404, response = Problem),
         (status = 500, response = Problem),
         (status = 503, response = Problem),
     ),
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-pub(super) async fn get_run(door: Door, RunPath(id): RunPath) -> Result<Json<RunView>, Problem> {
-    Ok(Json(door.runs.get(id).await?.into()))
+pub(super) async fn get_run(
+    Reader { door, caller }: Reader,
+    RunPath(id): RunPath,
+) -> Result<Json<RunView>, Problem> {
+    Ok(Json(door.runs.get(&caller.whose(), id).await?.into()))
 }
 
 /// List runs
@@ -127,13 +130,14 @@ pub(super) async fn get_run(door: Door, RunPath(id): RunPath) -> Result<Json<Run
             ("Link" = String, description = "The next page, as `rel=\"next\"`; absent on the last one"),
         )),
         (status = 400, response = Problem),
+        (status = 403, response = Problem),
         (status = 500, response = Problem),
         (status = 503, response = Problem),
     ),
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn list_runs(
-    door: Door,
+    Reader { door, caller }: Reader,
     HistoryQuery {
         filter,
         after,
@@ -141,7 +145,10 @@ pub(super) async fn list_runs(
         url,
     }: HistoryQuery,
 ) -> Result<Response, Problem> {
-    let page = door.runs.history(&filter, after, limit).await?;
+    let page = door
+        .runs
+        .history(&caller.whose(), &filter, after, limit)
+        .await?;
     let next = page
         .more_after
         .map(|run| HistoryCursor(run).to_text(&filter));
@@ -171,8 +178,11 @@ pub(super) async fn list_runs(
     ),
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-pub(super) async fn delete_run(door: Door, RunPath(id): RunPath) -> Result<StatusCode, Problem> {
-    door.runs.delete(id).await?;
+pub(super) async fn delete_run(
+    Writer { door, caller }: Writer,
+    RunPath(id): RunPath,
+) -> Result<StatusCode, Problem> {
+    door.runs.delete(&caller.whose(), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -207,11 +217,11 @@ pub(super) struct StopOrder {
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn stop_run(
-    door: Door,
+    Writer { door, caller }: Writer,
     RunPath(id): RunPath,
     OptionalJsonBody(order): OptionalJsonBody<StopOrder>,
 ) -> Result<(StatusCode, Json<StoppedView>), Problem> {
-    let answer = door.runs.stop(id, order.mode).await?;
+    let answer = door.runs.stop(&caller.whose(), id, order.mode).await?;
     let status = if answer.pending {
         StatusCode::ACCEPTED
     } else {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use loco_rs::{controller::Routes, prelude::get};
 use serde::Deserialize;
 
-use super::extract::{Door, RunPath};
+use super::extract::{Reader, RunPath};
 use crate::{
     conversation::{EventId, RunError, RunId},
     orchestrator::{Streaming, Subscription},
@@ -46,6 +46,7 @@ impl Blocks for Subscription {
         (status = 200, description = "Server-Sent Events; the schema is that of one of them", body = Frame, content_type = "text/event-stream"),
         (status = 204, description = "The run is over, and the client has all of it"),
         (status = 400, response = Problem),
+        (status = 403, response = Problem),
         (status = 404, response = Problem),
         (status = 500, response = Problem),
         (status = 503, response = Problem),
@@ -53,14 +54,14 @@ impl Blocks for Subscription {
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn stream_run(
-    door: Door,
+    Reader { door, caller }: Reader,
     method: Method,
     RunPath(id): RunPath,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let cursor = cursor(&headers, query.as_deref())?;
-    match door.runs.stream(id, cursor).await {
+    match door.runs.stream(&caller.whose(), id, cursor).await {
         Ok(Streaming::Over) => Ok(stream::over()),
         // The headers are all that is asked for.
         Ok(Streaming::Open(_)) if method == Method::HEAD => Ok(stream::come_back(door.stream)),

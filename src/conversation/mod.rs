@@ -33,6 +33,7 @@ mod trace;
 mod transcript;
 mod usage;
 mod validate;
+mod whose;
 
 pub use bot::{Bot, BotIntro, BotSpec, Params};
 pub use catalogue::{
@@ -72,3 +73,4 @@ pub use trace::{Attribute, Beginning, OpenSpan, Span, SpanKind, TraceContext, Tr
 pub use transcript::{Cut, Message, MessageKind, MessageStatus, in_order};
 pub use usage::Usage;
 pub use validate::{MAX_TEXT_BYTES, Violation, check};
+pub use whose::Whose;

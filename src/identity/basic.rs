@@ -10,7 +10,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
-use super::{ClientKey, RateLimiter, Subject, Verdict};
+use super::{Caller, ClientKey, RateLimiter, Scopes, Verdict};
 
 /// How long a right credential is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -77,18 +77,21 @@ impl Authenticator {
         &self,
         authorization: Option<&[u8]>,
         client: ClientKey,
-    ) -> Result<Subject, Denied> {
+    ) -> Result<Caller, Denied> {
         let (given, colon) = authorization.and_then(read).ok_or(Denied::NoCredentials)?;
         let Some(credential) = &self.credential else {
             return Err(Denied::Wrong);
         };
-        let subject = Subject(credential.user.clone());
+        let caller = Caller {
+            owner: credential.user.clone(),
+            scopes: Scopes::ALL,
+        };
         let verified = self.verify(credential, &given, colon, client);
         self.remembered
             .try_get_with(self.digest(&given), verified)
             .await
             .map_err(|denied| *denied)?;
-        Ok(subject)
+        Ok(caller)
     }
 
     async fn verify(
@@ -188,7 +191,7 @@ mod tests {
         let right = auth
             .check(Some(&header("ada:secret: pässword")), client(1))
             .await;
-        assert_eq!(right, Ok(Subject("ada".into())));
+        assert_eq!(right.map(|caller| caller.owner), Ok("ada".to_owned()));
         for wrong in [
             "ada:secret",
             "bob:secret: pässword",

@@ -6,13 +6,11 @@
 //! **May import:** conversation, models.
 
 mod basic;
+mod caller;
 mod client;
 mod limit;
 
 pub use basic::{Authenticator, BasicCredential, Denied, hash_password};
+pub use caller::{Caller, Scope, Scopes};
 pub use client::{ClientKey, client_address};
 pub use limit::{Claim, RateLimiter, Verdict};
-
-/// Who is asking: the user's name, or nobody (empty) in `DEV_MODE`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Subject(pub String);

@@ -12,7 +12,7 @@ use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 use super::{Guards, seconds};
 use crate::{
     conversation::{Happening, LoginRefusal},
-    identity::{Denied, Subject},
+    identity::{Caller, Denied},
     views::problem::Problem,
 };
 
@@ -54,7 +54,7 @@ impl MiddlewareLayer for BasicAuth {
 
 async fn authenticate(State(guards): State<Guards>, mut request: Request, next: Next) -> Response {
     let Some(authenticator) = &guards.authenticator else {
-        request.extensions_mut().insert(Subject::default());
+        request.extensions_mut().insert(Caller::nobody());
         return next.run(request).await;
     };
     let path = request.uri().path();
@@ -66,8 +66,8 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
         .get(header::AUTHORIZATION)
         .map(HeaderValue::as_bytes);
     match authenticator.check(given, guards.client(&request)).await {
-        Ok(subject) => {
-            request.extensions_mut().insert(subject);
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(denied) => {

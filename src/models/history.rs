@@ -40,19 +40,20 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 const CLOCKS: Duration = Duration::from_mins(5);
 
 impl Store {
-    /// The runs that pass the filter, newest first, from the one after `after`: at most `limit`, and fewer where they are very long.
+    /// The runs of that owner (`None`: of all) that pass the filter, newest first, from the one after `after`: at most `limit`, and fewer where they are very long.
     /// One that cannot be read is left out.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn history(
         &self,
+        owner: Option<&str>,
         filter: &HistoryFilter,
         after: Option<RunId>,
         limit: u64,
     ) -> Result<HistoryPage, StoreError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let sought = self.sought(filter);
+        let sought = self.sought(owner, filter);
         let mut page = HistoryPage {
             runs: Vec::new(),
             more_after: None,
@@ -90,7 +91,7 @@ impl Store {
         }
     }
 
-    fn sought(&self, filter: &HistoryFilter) -> Vec<Sought> {
+    fn sought(&self, owner: Option<&str>, filter: &HistoryFilter) -> Vec<Sought> {
         let mut sought = Vec::new();
         let (provider, model) = (filter.provider.as_ref(), filter.model.as_ref());
         if provider.is_some() || model.is_some() {
@@ -104,6 +105,10 @@ impl Store {
             let occurs = search::occurs(self.db.get_database_backend(), word);
             let occurs = Condition::all().add(occurs);
             sought.push(Sought::new(search::TABLE, "run_id", occurs));
+        }
+        if let Some(owner) = owner {
+            let belongs = Condition::all().add(runs::Column::Owner.eq(owner));
+            sought.push(Sought::new(runs::Entity.table_name(), "id", belongs));
         }
         // With nothing else to go by, all runs are candidates.
         if filter.status.is_some() || sought.is_empty() {

@@ -183,6 +183,17 @@ impl Store {
         row.into_run(bots).map(Some)
     }
 
+    /// To whom a run belongs.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn owner(&self, id: RunId) -> Result<Option<String>, StoreError> {
+        let owner = runs::Entity::find_by_id(id.as_uuid())
+            .select_only()
+            .column(runs::Column::Owner);
+        Ok(owner.into_tuple().one(&self.db).await?)
+    }
+
     /// A run's last seq and whether it is over, by a fresh look.
     ///
     /// # Errors

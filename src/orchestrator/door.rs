@@ -1,4 +1,6 @@
 //! `Runs`, the one door for controllers and tasks.
+//!
+//! **Invariant:** whatever concerns one run is done for somebody who sees it; a run that is not seen is not there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,12 +10,13 @@ use super::{
     Config, Doorbell, Supervisor, clock, measure,
     offers::Offers,
     orders::{stop_order, update_order},
+    owners::Owners,
 };
 use crate::{
     conversation::{
         BotChange, EventId, Happening, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
         ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Timestamp,
-        TraceContext, Violation, check_name_is_free, next_turn_of,
+        TraceContext, Violation, Whose, check_name_is_free, next_turn_of,
     },
     event_log::{EventLog, Opened},
     models::{Inserted, Locked, Store},
@@ -44,6 +47,7 @@ struct Inner {
     config: Arc<Config>,
     supervisor: Supervisor,
     doorbell: Arc<dyn Doorbell>,
+    owners: Owners,
 }
 
 /// A request that is carried out once, however often it comes.
@@ -91,6 +95,7 @@ impl Runs {
                 config,
                 supervisor,
                 doorbell,
+                owners: Owners::new(),
             }),
         }
     }
@@ -131,6 +136,7 @@ impl Runs {
                 Err(error) if error.passes() && inner.store.log_end(id).await?.is_some() => {}
                 Err(error) => return Err(error.into()),
             }
+            inner.owners.learn(id, &owner).await;
             inner.config.meter.tell(Happening::RunAccepted);
             inner.doorbell.ring(id).await;
             tracing::info!(
@@ -159,7 +165,8 @@ impl Runs {
     ///
     /// # Errors
     /// `NotFound`; `Unavailable`.
-    pub async fn get(&self, id: RunId) -> Result<Run, RunError> {
+    pub async fn get(&self, whose: &Whose, id: RunId) -> Result<Run, RunError> {
+        self.inner.check(whose, id).await?;
         self.inner.run(id).await
     }
 
@@ -169,18 +176,21 @@ impl Runs {
     /// `Unavailable`.
     pub async fn history(
         &self,
+        whose: &Whose,
         filter: &HistoryFilter,
         after: Option<RunId>,
         limit: u64,
     ) -> Result<HistoryPage, RunError> {
-        Ok(self.inner.store.history(filter, after, limit).await?)
+        let owner = whose.owner();
+        Ok(self.inner.store.history(owner, filter, after, limit).await?)
     }
 
     /// Removes a run that is over, with all that belongs to it.
     ///
     /// # Errors
     /// `NotFound`; `NotEnded`; `Unavailable`.
-    pub async fn delete(&self, id: RunId) -> Result<(), RunError> {
+    pub async fn delete(&self, whose: &Whose, id: RunId) -> Result<(), RunError> {
+        self.inner.check(whose, id).await?;
         let inner = Arc::clone(&self.inner);
         self.tracked(async move {
             match inner.store.delete_run(id).await {
@@ -200,7 +210,13 @@ impl Runs {
     ///
     /// # Errors
     /// `NotFound`; `Unavailable`: then the stop is not recorded.
-    pub async fn stop(&self, id: RunId, mode: StopMode) -> Result<StopAnswer, RunError> {
+    pub async fn stop(
+        &self,
+        whose: &Whose,
+        id: RunId,
+        mode: StopMode,
+    ) -> Result<StopAnswer, RunError> {
+        self.inner.check(whose, id).await?;
         let inner = Arc::clone(&self.inner);
         self.tracked(async move {
             let mut ended = None;
@@ -239,11 +255,13 @@ impl Runs {
     /// `NotFound`, `AlreadyEnded`, `NoSuchBot`, `VersionMismatch`, `Invalid`; `Unavailable`.
     pub async fn update_bot(
         &self,
+        whose: &Whose,
         id: RunId,
         index: u32,
         patch: &Map<String, Value>,
         if_match: Option<&[u32]>,
     ) -> Result<BotChange, RunError> {
+        self.inner.check(whose, id).await?;
         let (inner, patch, if_match) = (
             Arc::clone(&self.inner),
             patch.clone(),
@@ -270,7 +288,12 @@ impl Runs {
     ///
     /// # Errors
     /// `NotFound`; `Unavailable`.
-    pub async fn transcript(&self, id: RunId) -> Result<TranscriptReader, RunError> {
+    pub async fn transcript(
+        &self,
+        whose: &Whose,
+        id: RunId,
+    ) -> Result<TranscriptReader, RunError> {
+        self.inner.check(whose, id).await?;
         self.store()
             .transcript(id)
             .await?
@@ -281,7 +304,13 @@ impl Runs {
     ///
     /// # Errors
     /// `NotFound`; `CursorAhead`; `Leaving`; `Unavailable`.
-    pub async fn stream(&self, id: RunId, cursor: EventId) -> Result<Streaming, RunError> {
+    pub async fn stream(
+        &self,
+        whose: &Whose,
+        id: RunId,
+        cursor: EventId,
+    ) -> Result<Streaming, RunError> {
+        self.inner.check(whose, id).await?;
         if self.inner.supervisor.is_leaving() && !self.inner.supervisor.drives(id) {
             return Err(RunError::Leaving);
         }
@@ -416,6 +445,10 @@ impl Inner {
             }
             written => written,
         }
+    }
+
+    async fn check(&self, whose: &Whose, id: RunId) -> Result<(), RunError> {
+        self.owners.check(&self.store, whose, id).await
     }
 
     async fn run(&self, id: RunId) -> Result<Run, RunError> {

@@ -17,6 +17,7 @@ mod measure;
 mod node;
 mod offers;
 mod orders;
+mod owners;
 mod plan;
 mod spans;
 mod state;

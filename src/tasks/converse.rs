@@ -11,7 +11,7 @@ use crate::{
     app::Parts,
     conversation::{
         BotSpec, ContextPolicy, Cost, EventId, Params, ProviderInfo, RunError, RunId, StartRun,
-        StopMode,
+        StopMode, Whose,
     },
     orchestrator::{Runs, Started, Streaming},
 };
@@ -131,7 +131,7 @@ async fn converse(runs: &Runs, order: StartRun) -> Result<()> {
         Started::Before(answer) => return Err(Error::string(&answer)),
     };
     let mut screen = Screen::new(std::io::stdout());
-    let Streaming::Open(mut stream) = runs.stream(run.id, EventId::START).await.map_err(told)?
+    let Streaming::Open(mut stream) = runs.stream(&Whose::Everybodys, run.id, EventId::START).await.map_err(told)?
     else {
         return Ok(());
     };
@@ -149,7 +149,7 @@ async fn converse(runs: &Runs, order: StartRun) -> Result<()> {
             }
         }
     }
-    match runs.get(run.id).await.map_err(told)?.failure {
+    match runs.get(&Whose::Everybodys, run.id).await.map_err(told)?.failure {
         Some(failure) => Err(Error::string(&format!(
             "the run failed ({}): {}",
             failure.code.as_str(),
@@ -160,7 +160,7 @@ async fn converse(runs: &Runs, order: StartRun) -> Result<()> {
 }
 
 async fn stop(runs: &Runs, id: RunId) -> Result<()> {
-    runs.stop(id, StopMode::Now).await.map_err(told)?;
+    runs.stop(&Whose::Everybodys, id, StopMode::Now).await.map_err(told)?;
     Ok(())
 }
 

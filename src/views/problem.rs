@@ -75,6 +75,19 @@ impl Problem {
         Self::put_off("busy", "Busy", detail)
     }
 
+    /// Who asks may not do this: it takes that scope.
+    #[must_use]
+    pub fn insufficient_scope(scope: &'static str) -> Self {
+        let detail = format!("this takes the scope {scope}, which these credentials do not have");
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "insufficient-scope",
+            "Insufficient scope",
+            detail,
+        )
+        .with_member("scope", json!(scope))
+    }
+
     /// Something that passes by itself: the client is told when to come back.
     fn put_off(slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, slug, title, detail)

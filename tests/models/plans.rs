@@ -148,7 +148,7 @@ async fn pages(heard: &Heard) {
                 let began = Instant::now();
                 let page = heard
                     .store
-                    .history(&filter, after.map(run), LIMIT as u64)
+                    .history(None, &filter, after.map(run), LIMIT as u64)
                     .await;
                 fastest = fastest.min(began.elapsed());
                 let page = page.unwrap();

@@ -62,7 +62,7 @@ use axum::{
 use loco_rs::{controller::Routes, prelude::get};
 
 use super::{
-    extract::{Door, JsonBody},
+    extract::{JsonBody, Reader, Writer},
     resource::{IdPath, Page, PageParams},
 };
 use crate::{
@@ -84,13 +84,14 @@ use crate::{
     responses(
         (status = 200, description = "A page of {{words}}", body = {{pascal_plural}}View),
         (status = 400, response = Problem),
+        (status = 403, response = Problem),
         (status = 500, response = Problem),
         (status = 503, response = Problem),
     ),
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn list_{{many}}(
-    door: Door,
+    Reader { door, .. }: Reader,
     page: Page,
 ) -> Result<Json<{{pascal_plural}}View>, Problem> {
     let (page, more_after) = door.runs.page_of_{{many}}(page.after, page.limit).await?;
@@ -117,7 +118,7 @@ pub(super) async fn list_{{many}}(
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn create_{{one}}(
-    door: Door,
+    Writer { door, .. }: Writer,
     JsonBody(form): JsonBody<{{form}}>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<{{type}}View>), Problem> {
     let view = {{type}}View::from(door.runs.add_{{one}}(form).await?);
@@ -133,6 +134,7 @@ pub(super) async fn create_{{one}}(
     responses(
         (status = 200, description = "The {{word}} as it stands", body = {{type}}View),
         (status = 400, response = Problem),
+        (status = 403, response = Problem),
         (status = 404, response = Problem),
         (status = 500, response = Problem),
         (status = 503, response = Problem),
@@ -140,7 +142,7 @@ pub(super) async fn create_{{one}}(
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn get_{{one}}(
-    door: Door,
+    Reader { door, .. }: Reader,
     IdPath(id): IdPath,
 ) -> Result<Json<{{type}}View>, Problem> {
     let found = door.runs.get_{{one}}(id).await?;
@@ -167,7 +169,7 @@ pub(super) async fn get_{{one}}(
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn replace_{{one}}(
-    door: Door,
+    Writer { door, .. }: Writer,
     IdPath(id): IdPath,
     JsonBody(form): JsonBody<{{form}}>,
 ) -> Result<Json<{{type}}View>, Problem> {
@@ -191,7 +193,7 @@ pub(super) async fn replace_{{one}}(
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn delete_{{one}}(
-    door: Door,
+    Writer { door, .. }: Writer,
     IdPath(id): IdPath,
 ) -> Result<StatusCode, Problem> {
     if door.runs.remove_{{one}}(id).await? {

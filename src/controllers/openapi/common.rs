@@ -137,7 +137,10 @@ fn problem(status: &str) -> Response {
                 "How to log in; absent where a browser would hang behind its dialog",
             )],
         ),
-        "403" => ("A page of another site asks for a change", &[]),
+        "403" => (
+            "The login lacks the scope, or a page of another site asks for a change",
+            &[],
+        ),
         "404" => ("There is no such thing", &[]),
         "409" => ("Not as the run stands", &[]),
         "412" => ("`If-Match` names another version", &[]),

@@ -1,0 +1,148 @@
+//! Tickets: whoever has one may watch one run, without a login.
+//!
+//! `EventSource` can send no header, so a ticket stands in the address. It is made of the run's id, the moment at which it ends, and
+//! HMAC-SHA256 over both (RFC 2104): nothing is stored, and any process that has the key reads it.
+
+use std::fmt;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::{ExposeSecret as _, SecretBox, SecretString};
+use sha2::Sha256;
+use uuid::Uuid;
+
+use crate::conversation::{RunId, Timestamp};
+
+/// What is signed begins with it: a key that signs other things, too, signs no ticket by accident.
+const PURPOSE: &[u8] = b"parley: watch a run, 1:";
+
+/// The bytes of an id, of a moment, and of a signature.
+const ID: usize = 16;
+const MOMENT: usize = 8;
+const SIGNATURE: usize = 32;
+
+/// Makes and reads tickets.
+pub struct Tickets {
+    /// The first one signs; all are good to read.
+    keys: Vec<SecretBox<[u8]>>,
+}
+
+/// A ticket that is genuine. Whether its time is over, its reader decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// The run that may be watched.
+    pub run: RunId,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tickets")
+            .field("keys", &self.keys.len())
+            .finish()
+    }
+}
+
+impl Tickets {
+    /// With these keys, of which the first one signs; without any, with one of its own, that ends with it.
+    #[must_use]
+    pub fn new(keys: &[SecretString]) -> Self {
+        let own = || vec![SecretBox::new(Box::from(rand::random::<[u8; 32]>()))];
+        let given = keys.iter().map(|key| {
+            let bytes = key.expose_secret().as_bytes();
+            SecretBox::new(Box::from(bytes))
+        });
+        Self {
+            keys: if keys.is_empty() { own() } else { given.collect() },
+        }
+    }
+
+    /// A ticket for that run. The same run and moment give the same ticket, as long as the key stays.
+    #[must_use]
+    pub fn issue(&self, ticket: Ticket) -> String {
+        let mut bytes = Vec::with_capacity(ID + MOMENT + SIGNATURE);
+        bytes.extend(ticket.run.as_uuid().into_bytes());
+        bytes.extend(ticket.expires.as_millis().to_be_bytes());
+        if let Some(key) = self.keys.first() {
+            let signature = signature(key, &bytes).finalize().into_bytes();
+            bytes.extend(signature);
+        }
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Reads a ticket; `None` if it is none of ours.
+    #[must_use]
+    pub fn read(&self, text: &str) -> Option<Ticket> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (said, signed) = bytes.split_at_checked(ID + MOMENT)?;
+        let genuine = |key| signature(key, said).verify_slice(signed).is_ok();
+        if !self.keys.iter().any(genuine) {
+            return None;
+        }
+        let (id, moment) = said.split_first_chunk::<ID>()?;
+        Some(Ticket {
+            run: RunId::from_uuid(Uuid::from_bytes(*id)),
+            expires: Timestamp::from_millis(i64::from_be_bytes(moment.try_into().ok()?)),
+        })
+    }
+}
+
+fn signature(key: &SecretBox<[u8]>, said: &[u8]) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret())
+        .unwrap_or_else(|_| unreachable!("HMAC takes any key"));
+    mac.update(PURPOSE);
+    mac.update(said);
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket() -> Ticket {
+        Ticket {
+            run: RunId::from_uuid(Uuid::from_u128(7)),
+            expires: Timestamp::from_millis(1_900_000_000_000),
+        }
+    }
+
+    fn keys(names: &[&str]) -> Tickets {
+        let keys: Vec<SecretString> = names.iter().map(|name| name.repeat(8).into()).collect();
+        Tickets::new(&keys)
+    }
+
+    #[test]
+    fn a_ticket_says_what_it_was_made_for_and_nothing_else_is_one() {
+        let tickets = keys(&["a key "]);
+        let text = tickets.issue(ticket());
+        assert_eq!(tickets.read(&text), Some(ticket()));
+        assert_eq!(tickets.issue(ticket()), text);
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&text).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut other = bytes.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            let other = BASE64_URL_SAFE_NO_PAD.encode(other);
+            assert_eq!(tickets.read(&other), None, "bit {bit}");
+        }
+        for length in 0..bytes.len() {
+            let cut = BASE64_URL_SAFE_NO_PAD.encode(&bytes[..length]);
+            assert_eq!(tickets.read(&cut), None, "{length} bytes");
+        }
+        for other in ["", "%", &format!("{text}A"), &format!("{text}="), &text[1..]] {
+            assert_eq!(tickets.read(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn keys_are_changed_one_after_the_other() {
+        let (old, both, new) = (keys(&["old "]), keys(&["new ", "old "]), keys(&["new "]));
+        assert_eq!(both.read(&old.issue(ticket())), Some(ticket()));
+        assert_eq!(new.read(&both.issue(ticket())), Some(ticket()));
+        assert_eq!(new.read(&old.issue(ticket())), None);
+        let own = Tickets::new(&[]);
+        assert_eq!(own.read(&own.issue(ticket())), Some(ticket()));
+        assert_eq!(Tickets::new(&[]).read(&own.issue(ticket())), None);
+        assert!(!format!("{both:?}").contains("old"));
+    }
+}

@@ -27,6 +27,7 @@ const OPEN: [&str; 4] = [
 /// The one that the settings may open, too.
 const METRICS: &str = "/metrics";
 
+/// Says who is asking, also where no login is asked for: then it is nobody, who may do all.
 pub(super) struct Auth {
     guards: Guards,
 }
@@ -42,14 +43,11 @@ impl MiddlewareLayer for Auth {
         "auth"
     }
 
-    fn is_enabled(&self) -> bool {
-        self.guards.authenticator.is_some()
-    }
-
     fn config(&self) -> serde_json::Result<serde_json::Value> {
         let metrics = self.guards.public_metrics.then_some(METRICS);
         let open: Vec<&str> = OPEN.into_iter().chain(metrics).collect();
-        Ok(serde_json::json!({"enable": self.is_enabled(), "open": open}))
+        let login = self.guards.authenticator.is_some();
+        Ok(serde_json::json!({"enable": true, "login": login, "open": open}))
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {

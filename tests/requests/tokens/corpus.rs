@@ -1,6 +1,7 @@
 //! Some hundred tokens that are wrong in one thing each. None comes in, none is an error of ours, none stands in a log.
 
 use std::{
+    collections::HashSet,
     io::Write,
     sync::{Arc, Mutex},
 };
@@ -493,12 +494,12 @@ async fn no_token_that_is_wrong_comes_in() {
     assert!(log.contains("request answered"), "the log was not heard");
     let loud = log.lines().find(|line| line.contains(" ERROR "));
     assert_eq!(loud, None);
-    for (_, token) in groups.iter().flat_map(|(_, tokens)| tokens) {
-        let parts = token.split('.').filter(|part| part.len() > 40);
-        for part in parts {
-            assert!(!log.contains(part), "a token stands in the log");
-        }
-    }
+    let of_tokens = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let words: HashSet<&str> = log.split(|c| !of_tokens(c)).collect();
+    let tokens = groups.iter().flat_map(|(_, tokens)| tokens);
+    let mut parts = tokens.flat_map(|(_, token)| token.split('.'));
+    let told = parts.find(|part| part.len() > 40 && words.contains(part));
+    assert_eq!(told, None, "it stands in the log");
 }
 
 /// The corpus is made of what is taken as long as nothing is wrong with it.

@@ -8,6 +8,7 @@
 mod boot;
 mod command_line;
 mod doctor;
+mod login;
 mod models_file;
 mod parts;
 mod serve;
@@ -99,6 +100,7 @@ impl Hooks for App {
             .add_route(controllers::openapi::routes())
             .add_route(controllers::docs::routes())
             .add_route(controllers::metrics::routes())
+            .add_route(controllers::protected_resource::routes())
     }
 
     fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     conversation::Meter,
     providers::Registry,
-    settings::{self, Environment, ServerOverrides, Settings},
+    settings::{self, AuthMode, Environment, ServerOverrides, Settings},
 };
 
 /// How long the database, or the queue, may take to answer.
@@ -131,11 +131,19 @@ fn of_settings(settings: &Settings, environment: &LocoEnvironment, config: &Conf
             "login: DEV_MODE is on",
             "no login and no limits: anybody who reaches the port can start runs",
         )),
-        Ok(()) if settings.basic_auth.is_none() => checks.push(warning(
+        Ok(()) if settings.auth.lets_nobody_in() => checks.push(warning(
             "login: none",
-            "the API answers 401: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (`task hash_password`), or DEV_MODE=true on your own machine",
+            "the API answers 401: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (`task hash_password`), an issuer of tokens (AUTH_MODE=oidc, \
+             OIDC_ISSUER, OIDC_AUDIENCE), or DEV_MODE=true on your own machine",
         )),
-        Ok(()) => checks.push(ok("login: Basic auth")),
+        Ok(()) => checks.push(ok(match settings.auth.mode {
+            AuthMode::Oidc => "login: tokens",
+            AuthMode::Both => "login: Basic auth and tokens",
+            AuthMode::Basic | AuthMode::Off => "login: Basic auth",
+        })),
+    }
+    if let Some(idle) = settings.auth.idle() {
+        checks.push(warning("login: something is set in vain", idle));
     }
     checks.push(providers(settings, production));
     match catalogue(settings) {

@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     boot::{explained, pool, works_only},
+    login,
     telemetry::{Sources, Telemetry},
 };
 use crate::{
     controllers::extract::Door,
     conversation::{Catalogue, Meter, RetryPolicy},
     event_log::EventLog,
-    identity::{Authenticator, BasicCredential},
+    identity::{Authenticator, Oidc},
     middleware::{AllowedOrigins, Guards, stack},
     models::{DrivingLock, PoolOptions, Store, connect, is_memory, unsynced},
     orchestrator::{self, Doorbell, Runs, Supervisor},
@@ -52,6 +53,8 @@ pub struct Parts {
     /// The stand-in for the providers, where there is one.
     simulator: Option<Arc<Simulator>>,
     telemetry: Telemetry,
+    /// Whose tokens are taken.
+    oidc: Option<Arc<Oidc>>,
     door: Door,
 }
 
@@ -115,6 +118,7 @@ impl Parts {
             },
             shutdown: shutdown.clone(),
             body_limit: settings.http.body_limit_bytes,
+            protected_resource: login::protected_resource(ctx)?,
             metrics: telemetry.exposition(sources),
         };
         Ok(Self {
@@ -130,6 +134,7 @@ impl Parts {
             },
             simulator,
             telemetry,
+            oidc: login::oidc(&settings)?,
             door,
         })
     }
@@ -156,6 +161,9 @@ impl Parts {
     pub async fn shut_down(self) {
         self.shutdown.cancel();
         self.supervisor.shut_down(TASKS_PATIENCE).await;
+        if let Some(oidc) = &self.oidc {
+            oidc.end().await;
+        }
         self.telemetry.end().await;
         drop(self.simulator);
     }
@@ -210,23 +218,23 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
     let Ok(settings) = settings_of(ctx) else {
         return layers;
     };
-    let credential = settings.basic_auth.as_ref().map(|auth| BasicCredential {
-        user: auth.user.clone(),
-        password_hash: auth.password_hash.clone(),
-    });
+    // Nothing is counted and no key is looked for where nothing is served: `cargo loco middleware`.
+    let parts = ctx.shared_store.get::<Parts>();
+    let oidc = parts.as_ref().and_then(|parts| parts.oidc.clone());
+    let told = parts.map(|parts| (parts.telemetry.meter, parts.telemetry.tracing));
+    let (meter, tracing) = told.unwrap_or_default();
     let guarded = !settings.dev_mode;
     let authenticator = || {
+        let users = login::users(&settings.auth);
         Arc::new(Authenticator::new(
-            credential,
+            users,
+            oidc,
             settings.failed_logins_per_minute,
         ))
     };
-    // Nothing is counted where nothing is served: `cargo loco middleware`.
-    let parts = ctx.shared_store.get::<Parts>();
-    let told = parts.map(|parts| (parts.telemetry.meter, parts.telemetry.tracing));
-    let (meter, tracing) = told.unwrap_or_default();
     let guards = Guards {
         authenticator: guarded.then(authenticator),
+        resource_metadata: login::metadata_address(&ctx.config.server).into(),
         creations_per_minute: guarded.then_some(settings.run_creations_per_minute),
         trusted_proxies: settings.http.trusted_proxies.clone().into(),
         origins: Arc::new(AllowedOrigins {
@@ -271,11 +279,14 @@ pub(super) async fn warn(ctx: &AppContext) -> Result<()> {
         tracing::warn!(
             "DEV_MODE is on: NO LOGIN, NO LIMITS. Anybody who reaches this port can start runs."
         );
-    } else if settings.basic_auth.is_none() {
+    } else if settings.auth.lets_nobody_in() {
         tracing::warn!(
             "no login is set, so the API answers 401: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (`cargo loco task \
-             hash_password`), or DEV_MODE=true on your own machine"
+             hash_password`), an issuer of tokens (AUTH_MODE=oidc, OIDC_ISSUER, OIDC_AUDIENCE), or DEV_MODE=true on your own machine"
         );
+    }
+    if let Some(idle) = settings.auth.idle() {
+        tracing::warn!("{idle}");
     }
     if is_memory(&ctx.config.database.uri) {
         tracing::warn!(

@@ -17,7 +17,7 @@ use crate::{
     conversation::{IdempotencyKey, Object, RunId, TraceContext, Violation},
     identity::{Caller, Scope},
     orchestrator::Runs,
-    views::{problem::Problem, stream::StreamSettings},
+    views::{problem::Problem, protected_resource::ProtectedResource, stream::StreamSettings},
 };
 
 /// What the handlers stand on. The composition root puts it into the application's store: this is the one place that looks.
@@ -31,6 +31,8 @@ pub struct Door {
     pub shutdown: tokio_util::sync::CancellationToken,
     /// The most bytes of a body.
     pub body_limit: usize,
+    /// What clients are told that need a token; `None` where none are taken.
+    pub protected_resource: Option<Arc<ProtectedResource>>,
     /// Writes the metrics as they are now.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }

@@ -13,6 +13,7 @@ pub mod health;
 mod history;
 pub mod metrics;
 pub mod openapi;
+pub mod protected_resource;
 pub mod providers;
 pub mod resource;
 pub mod runs;

@@ -159,6 +159,12 @@ pub enum LoginRefusal {
     NoCredentials,
     /// Its credentials were wrong.
     WrongCredentials,
+    /// Its token was not taken.
+    WrongToken,
+    /// Its token had expired.
+    ExpiredToken,
+    /// Nobody could know whether its token is right: the issuer is down.
+    IssuerUnavailable,
     /// Too many wrong ones came from there.
     TooMany,
 }

@@ -1,16 +1,22 @@
 //! Who is asking, and how much of it they may do.
 //!
 //! **Invariant:** passwords are compared only as bcrypt hashes, off the async threads and at most two at a time; what is kept of
-//! a right one is a keyed hash, for a minute. Unknown users cost the same as wrong passwords.
+//! a right one, or of a right token, is a keyed hash, for a minute. Unknown users cost the same as wrong passwords. A token is believed only
+//! by its issuer's signature: `oidc`.
 //!
 //! **May import:** conversation, models.
 
+mod authenticator;
 mod basic;
 mod caller;
 mod client;
+mod digest;
 mod limit;
+mod oidc;
 
-pub use basic::{Authenticator, BasicCredential, Denied, hash_password};
+pub use authenticator::{Admitted, Authenticator, Denied, Login};
+pub use basic::{BasicCredential, hash_password};
 pub use caller::{Caller, Scope, Scopes};
 pub use client::{ClientKey, client_address};
 pub use limit::{Claim, RateLimiter, Verdict};
+pub use oidc::{IssuerConfig, Oidc, TokenError};

@@ -1,4 +1,4 @@
-//! Nobody gets past without credentials, but to the health routes.
+//! Nobody gets past without credentials, but to the health routes and to what clients must know before they have any.
 
 use axum::{
     Router,
@@ -9,42 +9,45 @@ use axum::{
 };
 use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 
-use super::{Guards, seconds};
+use super::{Guards, challenge, seconds};
 use crate::{
     conversation::{Happening, LoginRefusal},
-    identity::{Caller, Denied},
+    identity::{Authenticator, Caller, Denied, Login, TokenError},
     views::problem::Problem,
 };
 
 /// The paths that anybody may ask. All others need a login.
-const OPEN: [&str; 3] = ["/_ping", "/_health", "/_readiness"];
+const OPEN: [&str; 4] = [
+    "/_ping",
+    "/_health",
+    "/_readiness",
+    "/.well-known/oauth-protected-resource",
+];
 
 /// The one that the settings may open, too.
 const METRICS: &str = "/metrics";
 
-pub(super) struct BasicAuth {
+/// Says who is asking, also where no login is asked for: then it is nobody, who may do all.
+pub(super) struct Auth {
     guards: Guards,
 }
 
-impl BasicAuth {
+impl Auth {
     pub(super) fn new(guards: Guards) -> Self {
         Self { guards }
     }
 }
 
-impl MiddlewareLayer for BasicAuth {
+impl MiddlewareLayer for Auth {
     fn name(&self) -> &'static str {
-        "basic_auth"
-    }
-
-    fn is_enabled(&self) -> bool {
-        self.guards.authenticator.is_some()
+        "auth"
     }
 
     fn config(&self) -> serde_json::Result<serde_json::Value> {
         let metrics = self.guards.public_metrics.then_some(METRICS);
         let open: Vec<&str> = OPEN.into_iter().chain(metrics).collect();
-        Ok(serde_json::json!({"enable": self.is_enabled(), "open": open}))
+        let login = self.guards.authenticator.is_some();
+        Ok(serde_json::json!({"enable": true, "login": login, "open": open}))
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
@@ -66,18 +69,30 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
         .get(header::AUTHORIZATION)
         .map(HeaderValue::as_bytes);
     match authenticator.check(given, guards.client(&request)).await {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+        Ok(admitted) => {
+            request.extensions_mut().insert(admitted.caller);
+            let answer = next.run(request).await;
+            match admitted.login {
+                Login::Basic => answer,
+                Login::Bearer => challenge::with_missing_scope(answer),
+            }
         }
         Err(denied) => {
-            guards.meter.tell(Happening::LoginRefused(match denied {
-                Denied::NoCredentials => LoginRefusal::NoCredentials,
-                Denied::Wrong => LoginRefusal::WrongCredentials,
-                Denied::TooMany { .. } => LoginRefusal::TooMany,
-            }));
-            refusal(denied, asks_for_login(&request)).into_response()
+            guards.meter.tell(Happening::LoginRefused(reason(denied)));
+            let dialog = asks_for_login(&request);
+            refusal(&guards, authenticator, denied, dialog).into_response()
         }
+    }
+}
+
+fn reason(denied: Denied) -> LoginRefusal {
+    match denied {
+        Denied::NoCredentials => LoginRefusal::NoCredentials,
+        Denied::Wrong => LoginRefusal::WrongCredentials,
+        Denied::Token(TokenError::Expired) => LoginRefusal::ExpiredToken,
+        Denied::Token(TokenError::Unavailable { .. }) => LoginRefusal::IssuerUnavailable,
+        Denied::Token(_) => LoginRefusal::WrongToken,
+        Denied::TooMany { .. } => LoginRefusal::TooMany,
     }
 }
 
@@ -89,10 +104,28 @@ fn asks_for_login(request: &Request) -> bool {
         .is_none_or(|mode| mode == "navigate")
 }
 
-fn refusal(denied: Denied, asks_for_login: bool) -> Problem {
-    let detail = match denied {
-        Denied::NoCredentials => "this needs a login: Basic auth",
-        Denied::Wrong => "these credentials are wrong",
+fn refusal(
+    guards: &Guards,
+    authenticator: &Authenticator,
+    denied: Denied,
+    asks_for_login: bool,
+) -> Problem {
+    let (basic, bearer) = (
+        authenticator.takes(Login::Basic),
+        authenticator.takes(Login::Bearer),
+    );
+    let (detail, wrong) = match denied {
+        Denied::NoCredentials if basic && bearer => (
+            "this needs a login: Basic auth, or a bearer token".to_owned(),
+            None,
+        ),
+        Denied::NoCredentials if bearer => ("this needs a login: a bearer token".to_owned(), None),
+        Denied::NoCredentials => ("this needs a login: Basic auth".to_owned(), None),
+        Denied::Wrong => ("these credentials are wrong".to_owned(), None),
+        Denied::Token(TokenError::Unavailable { retry_after }) => {
+            return Problem::issuer_unavailable(seconds(retry_after));
+        }
+        Denied::Token(error) => (error.to_string(), Some(error)),
         Denied::TooMany { retry_after } => {
             let detail = "too many wrong credentials came from there";
             return Problem::new(
@@ -104,15 +137,19 @@ fn refusal(denied: Denied, asks_for_login: bool) -> Problem {
             .with_header(header::RETRY_AFTER, HeaderValue::from(seconds(retry_after)));
         }
     };
-    let problem = Problem::new(
+    let mut problem = Problem::new(
         StatusCode::UNAUTHORIZED,
         "unauthorized",
         "Unauthorized",
         detail,
     );
-    if !asks_for_login {
-        return problem;
+    // It makes no dialog, so it goes to those, too, that would hang behind one.
+    if bearer {
+        let challenge = challenge::bearer(wrong, &guards.resource_metadata);
+        problem = problem.with_header(header::WWW_AUTHENTICATE, challenge);
     }
-    let challenge = HeaderValue::from_static("Basic realm=\"parley\", charset=\"UTF-8\"");
-    problem.with_header(header::WWW_AUTHENTICATE, challenge)
+    if basic && asks_for_login {
+        problem = problem.with_header(header::WWW_AUTHENTICATE, challenge::BASIC);
+    }
+    problem
 }

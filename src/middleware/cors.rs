@@ -28,12 +28,13 @@ const REQUEST_HEADERS: [HeaderName; 10] = [
 ];
 
 /// What a page may read beside what browsers show to everybody.
-const ANSWER_HEADERS: [HeaderName; 8] = [
+const ANSWER_HEADERS: [HeaderName; 9] = [
     header::CONTENT_DISPOSITION,
     header::ETAG,
     header::LINK,
     header::LOCATION,
     header::RETRY_AFTER,
+    header::WWW_AUTHENTICATE,
     HeaderName::from_static("ratelimit"),
     HeaderName::from_static("ratelimit-policy"),
     HeaderName::from_static("x-request-id"),

@@ -2,13 +2,14 @@
 //!
 //! In Loco's list a later layer meets the request earlier. A request meets, from the outside in: request id, `measure`, `cors` (a
 //! preflight ends there: it never has a login), `compression`, `problem` (one log line, every error as problem+json), secure headers,
-//! catch panic, `cross_site`, `basic_auth`, `rate_limit`, the handler.
+//! catch panic, `cross_site`, `auth`, `rate_limit`, the handler.
 //!
 //! **Invariant:** no answer with an error status leaves but as problem+json with the request's id; a 5xx is logged once.
 //!
 //! **May import:** orchestrator, identity, views, conversation.
 
 mod auth;
+mod challenge;
 mod compression;
 mod cors;
 mod cross_site;
@@ -43,6 +44,8 @@ use crate::{
 pub struct Guards {
     /// Who may come in; `None` in `DEV_MODE`: everybody.
     pub authenticator: Option<Arc<Authenticator>>,
+    /// Where the metadata for clients that need a token is (RFC 9728).
+    pub resource_metadata: Arc<str>,
     /// How many runs a client may create in a minute, and how many of anything else; `None` in `DEV_MODE`: any number.
     pub creations_per_minute: Option<u32>,
     /// Whose `X-Forwarded-For` counts.
@@ -89,10 +92,7 @@ pub fn stack(
             "catch_panic",
             Box::new(rate_limit::RateLimit::new(guards.clone())),
         )
-        .insert_before(
-            "catch_panic",
-            Box::new(auth::BasicAuth::new(guards.clone())),
-        )
+        .insert_before("catch_panic", Box::new(auth::Auth::new(guards.clone())))
         .insert_before(
             "catch_panic",
             Box::new(cross_site::CrossSite::new(guards.clone())),

@@ -182,7 +182,11 @@ impl Runs {
         limit: u64,
     ) -> Result<HistoryPage, RunError> {
         let owner = whose.owner();
-        Ok(self.inner.store.history(owner, filter, after, limit).await?)
+        Ok(self
+            .inner
+            .store
+            .history(owner, filter, after, limit)
+            .await?)
     }
 
     /// Removes a run that is over, with all that belongs to it.
@@ -288,11 +292,7 @@ impl Runs {
     ///
     /// # Errors
     /// `NotFound`; `Unavailable`.
-    pub async fn transcript(
-        &self,
-        whose: &Whose,
-        id: RunId,
-    ) -> Result<TranscriptReader, RunError> {
+    pub async fn transcript(&self, whose: &Whose, id: RunId) -> Result<TranscriptReader, RunError> {
         self.inner.check(whose, id).await?;
         self.store()
             .transcript(id)

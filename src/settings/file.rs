@@ -3,10 +3,13 @@
 //! What is said of a key here is what `docs/configuration.md` says of it: `page.rs` makes that page's tables of these structs, and a test
 //! fails where they differ. A line `Environment: …` names the variable that goes over the key.
 
+mod auth;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub(super) use self::auth::{Auth, Basic, BasicUser, Issuer};
 use super::{Api, MaxTokensField, SystemRole};
 
 /// The block.
@@ -93,36 +96,6 @@ impl<const DEFAULT: u64, const LEAST: u64, const MOST: u64> schemars::JsonSchema
 
 /// Milliseconds as PostgreSQL takes them: its integers have 32 bits.
 type PostgresMillis<const DEFAULT: u64> = Limit<DEFAULT, 1, 2_147_483_647>;
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
-#[serde(default)]
-pub(super) struct Auth {
-    pub(super) basic: Basic,
-}
-
-/// The one user of Basic auth. Nobody, if neither key is set: then the API answers 401 to all, and production does not start.
-#[derive(Clone, Default, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
-#[serde(default)]
-pub(super) struct Basic {
-    /// The user's name, without a colon.
-    ///
-    /// Environment: `BASIC_AUTH_USER`.
-    pub(super) user: Option<String>,
-    /// The bcrypt hash of the password: `cargo loco task hash_password` makes it. Better kept in the environment than in a file.
-    ///
-    /// Environment: `BASIC_AUTH_PW_HASH`.
-    pub(super) password_hash: Option<String>,
-}
-
-impl std::fmt::Debug for Basic {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Basic")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
-    }
-}
 
 /// How often one client's address may do what is dear. A request over it is answered 429 with `Retry-After`.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -7,6 +7,7 @@
 //! **May import:** nothing of ours. Only the composition root reads it and hands each room its own small struct.
 
 mod addresses;
+mod auth;
 mod environment;
 mod file;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tracing;
 use std::{fmt, path::PathBuf, time::Duration};
 
 pub use addresses::{HIDDEN, check_redis_url, database_url, without_secrets};
+pub use auth::{Auth, AuthMode, BasicUser, Issuer};
 pub use environment::{Environment, InvalidLine};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -28,8 +30,8 @@ use serde_json::Value;
 pub struct Settings {
     /// No login, no limits per client. Never in production.
     pub dev_mode: bool,
-    /// Who may log in; `None`: nobody, unless `dev_mode`.
-    pub basic_auth: Option<BasicAuth>,
+    /// Who may log in, and how.
+    pub auth: Auth,
     /// The most turns that a run may have.
     pub run_max_turns: u32,
     /// Run creations a minute and client address.
@@ -76,15 +78,6 @@ pub struct Settings {
     pub provider_event_bytes: usize,
     /// What the usual names say about Loco's own configuration.
     pub server: ServerOverrides,
-}
-
-/// The user of Basic auth.
-#[derive(Debug, Clone)]
-pub struct BasicAuth {
-    /// The user's name.
-    pub user: String,
-    /// The bcrypt hash of the password.
-    pub password_hash: SecretString,
 }
 
 /// What bounds HTTP.
@@ -354,10 +347,10 @@ impl Settings {
                 "turns off login and limits, which production must never do: unset it",
             );
         }
-        if production && serves && self.basic_auth.is_none() {
-            let reason = "production needs a login: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (make the hash with \
-                          `cargo loco task hash_password`)";
-            mistakes.add("BASIC_AUTH_PW_HASH", reason);
+        if production && serves {
+            for (place, reason) in self.auth.wanting() {
+                mistakes.add(place, reason);
+            }
         }
         if mistakes.0.is_empty() {
             Ok(())

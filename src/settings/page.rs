@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Environment,
-    file::{File, Provider},
+    file::{BasicUser, File, Issuer, Provider},
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
@@ -78,6 +78,17 @@ fn is_variable(text: &str) -> bool {
             .any(|prefix| text.starts_with(prefix))
 }
 
+/// What one of many has where it says nothing.
+fn defaults_of(key: &str) -> Value {
+    let defaults = match key {
+        "providers" => serde_json::to_value(Provider::default()),
+        "users" => serde_json::to_value(BasicUser::default()),
+        "oidc" => serde_json::to_value(Issuer::default()),
+        other => panic!("whose defaults are those of {other}?"),
+    };
+    defaults.unwrap()
+}
+
 /// The schema of the file, and the tables that are made of it.
 struct Page {
     schema: Value,
@@ -116,8 +127,9 @@ impl Page {
             if let Some(group) = self.struct_of(property) {
                 inner.push((format!("{path}.{key}"), group, defaults[key].clone()));
             } else if let Some(group) = self.struct_of(&property["additionalProperties"]) {
-                let defaults = serde_json::to_value(Provider::default()).unwrap();
-                inner.push((format!("{path}.{key}.<name>"), group, defaults));
+                inner.push((format!("{path}.{key}.<name>"), group, defaults_of(key)));
+            } else if let Some(group) = self.struct_of(&property["items"]) {
+                inner.push((format!("{path}.{key}[]"), group, defaults_of(key)));
             } else {
                 rows += &self.row(path, key, property, &defaults[key]);
             }

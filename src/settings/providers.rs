@@ -188,7 +188,7 @@ fn is_header(name: &str) -> bool {
 }
 
 /// Whether it is the name of an environment variable as names of keys are written. A key pasted in its place hardly is.
-fn is_variable(name: &str) -> bool {
+pub(super) fn is_variable(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
         && name

@@ -2,12 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{
-    ApiKind, BasicAuth, Breaker, Database, Environment, Http, Mistake, Mistakes, Retry,
-    ServerOverrides, Settings, Stream, Timeouts, file,
+    ApiKind, Breaker, Database, Environment, Http, Mistake, Mistakes, Retry, ServerOverrides,
+    Settings, Stream, Timeouts, file,
 };
 
 /// Reads the block, collecting every unknown key and every value of a wrong type: a value that cannot be read is noted, taken
@@ -36,7 +35,7 @@ pub(super) fn read(yaml: Option<&Value>, mistakes: &mut Mistakes) -> file::File 
                 let keys: Vec<String> = path.iter().map(ToString::to_string).collect();
                 let mut reason = error.to_string();
                 // serde repeats the value that it did not expect, and here that is a secret.
-                if path.to_string().starts_with("auth.") {
+                if path.to_string().starts_with("auth.basic.") {
                     "is not of the right kind: text in quotes is expected".clone_into(&mut reason);
                 }
                 mistakes.add(format!("settings.{path}"), reason);
@@ -81,9 +80,10 @@ impl Reader<'_> {
             rate_limit,
             ..
         } = file;
+        let dev_mode = self.flag("DEV_MODE", file.dev_mode);
         Settings {
-            dev_mode: self.flag("DEV_MODE", file.dev_mode),
-            basic_auth: self.basic_auth(&file.auth.basic),
+            dev_mode,
+            auth: self.auth(&file.auth, dev_mode),
             run_max_turns: self.run_max_turns(file.run_max_turns.0),
             run_creations_per_minute: narrow(rate_limit.run_creations_per_minute.0),
             failed_logins_per_minute: narrow(rate_limit.failed_logins_per_minute.0),
@@ -160,52 +160,6 @@ impl Reader<'_> {
         }
     }
 
-    fn basic_auth(&mut self, file: &file::Basic) -> Option<BasicAuth> {
-        let user = self
-            .env
-            .get("BASIC_AUTH_USER")
-            .map(str::to_owned)
-            .or_else(|| file.user.clone());
-        let hash = self
-            .env
-            .get("BASIC_AUTH_PW_HASH")
-            .map(str::to_owned)
-            .or_else(|| file.password_hash.clone());
-        let (user, hash) = match (user, hash) {
-            (None, None) => return None,
-            (Some(user), Some(hash)) => (user, hash),
-            (Some(_), None) => {
-                self.mistakes.add(
-                    "BASIC_AUTH_PW_HASH",
-                    "is missing, while BASIC_AUTH_USER is set",
-                );
-                return None;
-            }
-            (None, Some(_)) => {
-                self.mistakes.add(
-                    "BASIC_AUTH_USER",
-                    "is missing, while BASIC_AUTH_PW_HASH is set",
-                );
-                return None;
-            }
-        };
-        if user.contains(':') || user.chars().any(char::is_control) {
-            self.mistakes.add(
-                "BASIC_AUTH_USER",
-                "must not contain a colon or control characters: Basic auth cannot carry them",
-            );
-        }
-        if !is_bcrypt(&hash) {
-            let reason = "is no bcrypt hash ($2b$, two digits, $, 53 characters); in a shell or a YAML file put it in \
-                          single quotes, and make one with `cargo loco task hash_password`";
-            self.mistakes.add("BASIC_AUTH_PW_HASH", reason);
-        }
-        Some(BasicAuth {
-            user,
-            password_hash: SecretString::from(hash),
-        })
-    }
-
     fn origins(&mut self, origins: &[String]) -> Vec<String> {
         for origin in origins {
             let fine = url::Url::parse(origin)
@@ -270,25 +224,6 @@ impl Reader<'_> {
             log_level,
         }
     }
-}
-
-/// `$2a$`, `$2b$` or `$2y$`, two digits of cost (4 to 31), `$`, 22 characters of salt and 31 of hash.
-fn is_bcrypt(hash: &str) -> bool {
-    let body = ["$2a$", "$2b$", "$2y$"]
-        .iter()
-        .find_map(|prefix| hash.strip_prefix(prefix));
-    let Some((cost, rest)) = body.and_then(|body| body.split_once('$')) else {
-        return false;
-    };
-    let costs = cost.len() == 2
-        && cost
-            .parse::<u32>()
-            .is_ok_and(|cost| (4..=31).contains(&cost));
-    costs
-        && rest.len() == 53
-        && rest
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/')
 }
 
 fn millis(number: u64) -> Duration {

@@ -152,9 +152,10 @@ fn a_hash_that_is_none_stops_the_boot_and_is_not_shown() {
     let settings = load(&json!({}), &env).unwrap();
     assert_eq!(
         settings
-            .basic_auth
-            .as_ref()
-            .map(|auth| auth.password_hash.expose_secret()),
+            .auth
+            .users
+            .first()
+            .map(|user| user.password_hash.expose_secret()),
         Some(HASH)
     );
     assert!(!format!("{settings:?}").contains("abcdef"));

@@ -131,7 +131,10 @@ async fn converse(runs: &Runs, order: StartRun) -> Result<()> {
         Started::Before(answer) => return Err(Error::string(&answer)),
     };
     let mut screen = Screen::new(std::io::stdout());
-    let Streaming::Open(mut stream) = runs.stream(&Whose::Everybodys, run.id, EventId::START).await.map_err(told)?
+    let Streaming::Open(mut stream) = runs
+        .stream(&Whose::Everybodys, run.id, EventId::START)
+        .await
+        .map_err(told)?
     else {
         return Ok(());
     };
@@ -149,7 +152,12 @@ async fn converse(runs: &Runs, order: StartRun) -> Result<()> {
             }
         }
     }
-    match runs.get(&Whose::Everybodys, run.id).await.map_err(told)?.failure {
+    match runs
+        .get(&Whose::Everybodys, run.id)
+        .await
+        .map_err(told)?
+        .failure
+    {
         Some(failure) => Err(Error::string(&format!(
             "the run failed ({}): {}",
             failure.code.as_str(),
@@ -160,7 +168,9 @@ async fn converse(runs: &Runs, order: StartRun) -> Result<()> {
 }
 
 async fn stop(runs: &Runs, id: RunId) -> Result<()> {
-    runs.stop(&Whose::Everybodys, id, StopMode::Now).await.map_err(told)?;
+    runs.stop(&Whose::Everybodys, id, StopMode::Now)
+        .await
+        .map_err(told)?;
     Ok(())
 }
 

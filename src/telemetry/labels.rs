@@ -211,6 +211,9 @@ pub(super) fn refusal(refusal: LoginRefusal) -> &'static str {
     match refusal {
         LoginRefusal::NoCredentials => "no_credentials",
         LoginRefusal::WrongCredentials => "wrong_credentials",
+        LoginRefusal::WrongToken => "wrong_token",
+        LoginRefusal::ExpiredToken => "expired_token",
+        LoginRefusal::IssuerUnavailable => "issuer_unavailable",
         LoginRefusal::TooMany => "too_many",
     }
 }

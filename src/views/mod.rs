@@ -7,6 +7,7 @@
 pub mod event;
 pub mod export;
 pub mod problem;
+pub mod protected_resource;
 pub mod providers;
 pub mod run;
 pub mod stream;

@@ -88,6 +88,19 @@ impl Problem {
         .with_member("scope", json!(scope))
     }
 
+    /// Nobody can know whether a token is right: who made it is down.
+    #[must_use]
+    pub fn issuer_unavailable(seconds: u64) -> Self {
+        let detail = "who issued the token is down, and its key is not known here yet; the same request may succeed later";
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "issuer-unavailable",
+            "Issuer unavailable",
+            detail,
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
     /// Something that passes by itself: the client is told when to come back.
     fn put_off(slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, slug, title, detail)
@@ -222,6 +235,7 @@ impl PartialSchema for Problem {
         let version = ObjectBuilder::new()
             .schema_type(SchemaType::Type(Type::Integer))
             .description(Some("Of `version-mismatch`: the bot's version now."));
+        let scope = text().description(Some("Of `insufficient-scope`: what it takes."));
         let last_event_id = text().description(Some("Of `cursor-ahead`: the run's last event."));
         ObjectBuilder::new()
             .description(Some("An error (RFC 9457)."))
@@ -238,6 +252,7 @@ impl PartialSchema for Problem {
             .property("errors", rules)
             .property("version", version)
             .property("last_event_id", last_event_id)
+            .property("scope", scope)
             .into()
     }
 }

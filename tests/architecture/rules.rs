@@ -81,6 +81,7 @@ pub(super) const FENCES: &[(&str, Fence)] = &[
     ),
     ("bcrypt", Only(&["identity"])),
     ("governor", Only(&["identity"])),
+    ("jsonwebtoken", Only(&["identity"])),
     ("dotenvy", Only(&["settings"])),
     (
         "loco_rs",
@@ -100,9 +101,10 @@ pub(super) const FENCES: &[(&str, Fence)] = &[
     ("procfs", Only(&["telemetry"])),
     ("prometheus_client", Only(&["telemetry"])),
     ("redis", Only(&["event_log"])),
-    // Who is asked for words, and who is told of spans.
-    ("reqwest", Only(&["providers", "telemetry"])),
-    ("rustls", Only(&["providers", "telemetry"])),
+    // Who is asked for words, who is told of spans, and who has the keys of tokens.
+    ("reqwest", Only(&["providers", "telemetry", "identity"])),
+    ("ring", Only(&["identity"])),
+    ("rustls", Only(&["providers", "telemetry", "identity"])),
     ("sea_orm", Only(&["models", "app"])),
     ("serde_yaml_ng", Only(&["app"])),
     ("sse_stream", Only(&["providers"])),

@@ -387,7 +387,10 @@ async fn a_long_talk_is_read_in_small_pages() {
     let mut transcript = app
         .parts()
         .runs
-        .transcript(&Whose::Everybodys, id.parse().unwrap())
+        .transcript(
+            &parley::conversation::Whose::Everybodys,
+            id.parse().unwrap(),
+        )
         .await
         .unwrap();
     let (mut pages, mut read) = (0, Vec::new());

@@ -11,3 +11,4 @@ mod metrics;
 mod openapi;
 mod raw;
 mod statuses;
+mod tokens;

@@ -20,8 +20,16 @@ impl Modify for Common {
     fn modify(&self, document: &mut OpenApi) {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Basic);
         let scheme = scheme.description(Some("Absent in DEV_MODE, on a developer's own machine."));
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some(
+                "An access token (RFC 6750, RFC 9068), where the server takes them: `/.well-known/oauth-protected-resource` says whose. \
+                 Its scopes: `runs:read` to look at one's own runs, `runs:write` to start, change, stop and delete them.",
+            ));
         if let Some(components) = &mut document.components {
             components.add_security_scheme("basic", SecurityScheme::Http(scheme.build()));
+            components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
             components.responses.clear();
             components
                 .schemas
@@ -115,8 +123,12 @@ fn complete(operation: &mut Operation, method: &HttpMethod) {
     if operation.security.is_none() {
         add("401");
         add("429");
+        // The issuer of a token is down.
+        add("503");
     }
-    if *method != HttpMethod::Get {
+    // A page of another site changes nothing; and runs take a scope.
+    let runs = |tag: &String| tag == "runs";
+    if *method != HttpMethod::Get || operation.tags.iter().flatten().any(runs) {
         add("403");
     }
     for (status, response) in &mut operation.responses.responses {

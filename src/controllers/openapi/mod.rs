@@ -19,7 +19,7 @@ use loco_rs::{controller::Routes, prelude::get};
 use utoipa::OpenApi;
 
 use self::{common::Common, examples::Examples};
-use super::{bots, docs, exports, health, metrics, providers, runs, streams};
+use super::{bots, docs, exports, health, metrics, protected_resource, providers, runs, streams};
 use crate::views::{problem::Problem, run::RunBotView};
 
 #[derive(OpenApi)]
@@ -46,17 +46,19 @@ use crate::views::{problem::Problem, run::RunBotView};
         health::health,
         health::readiness,
         metrics::show_metrics,
+        protected_resource::show_protected_resource,
         // openapi-paths-inject (do not remove: generated handlers are named above it)
     ),
     components(schemas(Problem, RunBotView, exports::ExportFormat)),
     servers((url = "/", description = "Where this document is from")),
-    security(("basic" = [])),
+    security(("basic" = []), ("bearer" = [])),
     tags(
         (name = "runs", description = "Conversations of bots: start, watch, change, stop, export"),
         (name = "providers", description = "Who can be asked"),
         (name = "documentation", description = "This document"),
         (name = "health", description = "For load balancers and supervisors; open to everybody"),
         (name = "metrics", description = "For Prometheus"),
+        (name = "login", description = "How to come in"),
         // openapi-tags-inject (do not remove: what generated handlers are about)
     ),
     modifiers(&Common, &Examples),

@@ -89,6 +89,9 @@ impl Service {
         for reason in [
             LoginRefusal::NoCredentials,
             LoginRefusal::WrongCredentials,
+            LoginRefusal::WrongToken,
+            LoginRefusal::ExpiredToken,
+            LoginRefusal::IssuerUnavailable,
             LoginRefusal::TooMany,
         ] {
             drop(self.login_refusals.get_or_create(&Reason {

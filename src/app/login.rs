@@ -1,0 +1,134 @@
+//! Who may come in, by the settings.
+
+use std::{net::IpAddr, sync::Arc};
+
+use loco_rs::{Error, Result, app::AppContext, config::Server};
+use url::{Host, Url};
+
+use super::parts::settings_of;
+use crate::{
+    identity::{BasicCredential, IssuerConfig, Oidc, Scopes},
+    settings::{Auth, Settings},
+    views::protected_resource::ProtectedResource,
+};
+
+/// The users of Basic auth; `None` where it is not taken.
+pub(super) fn users(auth: &Auth) -> Option<Vec<BasicCredential>> {
+    let users = auth.users.iter().map(|user| BasicCredential {
+        user: user.name.clone(),
+        password_hash: user.password_hash.clone(),
+        scopes: Scopes::named(user.scopes.iter().map(String::as_str)),
+    });
+    auth.takes_passwords().then(|| users.collect())
+}
+
+/// Whose tokens are taken; `None` where none are. Their keys are looked for in the background.
+pub(super) fn oidc(settings: &Settings) -> Result<Option<Arc<Oidc>>> {
+    if !settings.auth.takes_tokens() {
+        return Ok(None);
+    }
+    let issuers = settings.auth.issuers.iter().map(|issuer| IssuerConfig {
+        issuer: issuer.issuer.clone(),
+        audience: issuer.audience.clone(),
+        accept_plain_jwt: issuer.accept_plain_jwt,
+        leeway: issuer.leeway,
+    });
+    let oidc = Oidc::start(issuers.collect()).map_err(Error::wrap)?;
+    Ok(Some(Arc::new(oidc)))
+}
+
+/// What clients are told that need a token; `None` where none are taken.
+pub(super) fn protected_resource(ctx: &AppContext) -> Result<Option<Arc<ProtectedResource>>> {
+    let settings = settings_of(ctx)?;
+    let issuers = settings.auth.issuers.iter();
+    let resource = || ProtectedResource {
+        resource: public_address(&ctx.config.server),
+        authorization_servers: issuers.map(|issuer| issuer.issuer.clone()).collect(),
+        ..ProtectedResource::default()
+    };
+    Ok(settings.auth.takes_tokens().then(resource).map(Arc::new))
+}
+
+/// Where clients find this server, by `server.host`. On one's own machine that says no port.
+fn public_address(server: &Server) -> String {
+    let host = server.host.trim_end_matches('/');
+    let own = Url::parse(host).is_ok_and(|url| {
+        let loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+            Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+            None => false,
+        };
+        loopback && url.scheme() == "http" && url.port().is_none() && url.path() == "/"
+    });
+    if own {
+        format!("{host}:{}", server.port)
+    } else {
+        host.to_owned()
+    }
+}
+
+/// Where the metadata of a resource is: the well-known path goes between its host and its own path (RFC 9728, section 3.1).
+pub(super) fn metadata_address(server: &Server) -> String {
+    const PATH: &str = "/.well-known/oauth-protected-resource";
+    let resource = public_address(server);
+    let host = resource.find("://").map_or(0, |scheme| scheme + 3);
+    let end = resource[host..]
+        .find('/')
+        .map_or(resource.len(), |slash| host + slash);
+    let (origin, path) = resource.split_at(end);
+    format!("{origin}{PATH}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_public_address_is_the_hosts_and_has_a_port_on_ones_own_machine() {
+        let metadata = "/.well-known/oauth-protected-resource";
+        for (host, address, origin, path) in [
+            (
+                "http://localhost",
+                "http://localhost:5150",
+                "http://localhost:5150",
+                "",
+            ),
+            (
+                "http://127.0.0.1/",
+                "http://127.0.0.1:5150",
+                "http://127.0.0.1:5150",
+                "",
+            ),
+            ("http://[::1]:81", "http://[::1]:81", "http://[::1]:81", ""),
+            (
+                "https://a.example",
+                "https://a.example",
+                "https://a.example",
+                "",
+            ),
+            (
+                "https://a.example/p/",
+                "https://a.example/p",
+                "https://a.example",
+                "/p",
+            ),
+            (
+                "http://a.example:8080",
+                "http://a.example:8080",
+                "http://a.example:8080",
+                "",
+            ),
+        ] {
+            let server = json!({"host": host, "port": 5150, "middlewares": {}});
+            let server: Server = serde_json::from_value(server).unwrap();
+            assert_eq!(public_address(&server), address);
+            assert_eq!(
+                metadata_address(&server),
+                format!("{origin}{metadata}{path}")
+            );
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Who may come in, and how.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::{Host, Url};
+
+use super::{file, providers::is_variable, read::Reader};
+
+/// What may be done, by the names that tokens have for it.
+const SCOPES: [&str; 3] = ["runs:read", "runs:write", "runs:admin"];
+
+const NO_HASH: &str = "is no bcrypt hash ($2b$, two digits, $, 53 characters); in a shell or a YAML file put it in single quotes, and \
+                       make one with `cargo loco task hash_password`";
+const HASH_ENV: &str = "must be the name of an environment variable in capitals, such as EVE_PW_HASH; the hash itself does not belong \
+                        into a file";
+const ISSUER: &str = "must be an https address without a query and without a user or a password (http for loopback alone)";
+
+/// How one logs in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// By name and password.
+    #[default]
+    Basic,
+    /// By an access token.
+    Oidc,
+    /// By either.
+    Both,
+    /// Not at all.
+    Off,
+}
+
+/// Who may come in.
+#[derive(Debug, Clone, Default)]
+pub struct Auth {
+    /// How. `Off` in `DEV_MODE`, and only there.
+    pub mode: AuthMode,
+    /// The users of Basic auth.
+    pub users: Vec<BasicUser>,
+    /// The issuers of tokens.
+    pub issuers: Vec<Issuer>,
+}
+
+/// A user of Basic auth.
+#[derive(Debug, Clone)]
+pub struct BasicUser {
+    /// The user's name.
+    pub name: String,
+    /// The bcrypt hash of the password.
+    pub password_hash: SecretString,
+    /// What the user may do.
+    pub scopes: Vec<String>,
+}
+
+/// An issuer of tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// Its URL.
+    pub issuer: String,
+    /// Who we are for it.
+    pub audience: Vec<String>,
+    /// Whether tokens are taken that do not say that they are access tokens.
+    pub accept_plain_jwt: bool,
+    /// By how much its clock and ours may differ.
+    pub leeway: Duration,
+}
+
+impl Auth {
+    /// Whether names and passwords are taken.
+    #[must_use]
+    pub fn takes_passwords(&self) -> bool {
+        matches!(self.mode, AuthMode::Basic | AuthMode::Both)
+    }
+
+    /// Whether tokens are taken.
+    #[must_use]
+    pub fn takes_tokens(&self) -> bool {
+        matches!(self.mode, AuthMode::Oidc | AuthMode::Both)
+    }
+
+    /// Whether a login is asked for that nobody has.
+    #[must_use]
+    pub fn lets_nobody_in(&self) -> bool {
+        let users = self.takes_passwords() && !self.users.is_empty();
+        let issuers = self.takes_tokens() && !self.issuers.is_empty();
+        self.mode != AuthMode::Off && !users && !issuers
+    }
+
+    /// What is set, and does nothing in this mode.
+    #[must_use]
+    pub fn idle(&self) -> Option<&'static str> {
+        match self.mode {
+            AuthMode::Basic if !self.issuers.is_empty() => Some(
+                "issuers of tokens are set, but settings.auth.mode is basic: their tokens are not taken",
+            ),
+            AuthMode::Oidc if !self.users.is_empty() => Some(
+                "users of Basic auth are set, but settings.auth.mode is oidc: they cannot log in",
+            ),
+            _ => None,
+        }
+    }
+
+    /// What is wanting where a login has to be possible, and where.
+    pub(super) fn wanting(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let users = self.takes_passwords() && self.users.is_empty();
+        let issuers = self.takes_tokens() && self.issuers.is_empty();
+        let users = users.then_some((
+            "BASIC_AUTH_PW_HASH",
+            "production needs a login: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (make the hash with `cargo loco task \
+             hash_password`), or settings.auth.basic.users",
+        ));
+        let issuers = issuers.then_some((
+            "settings.auth.oidc",
+            "production needs a login: list an issuer, or set OIDC_ISSUER and OIDC_AUDIENCE",
+        ));
+        users.into_iter().chain(issuers)
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn auth(&mut self, file: &file::Auth, dev_mode: bool) -> Auth {
+        let mode = self.mode(file.mode, dev_mode);
+        let mut users: Vec<BasicUser> = self.basic_auth(&file.basic).into_iter().collect();
+        for (place, user) in file.basic.users.iter().enumerate() {
+            users.extend(self.user(place, user));
+        }
+        let mut names = BTreeSet::new();
+        if !users.iter().all(|user| names.insert(&user.name)) {
+            let reason = "must be different from each other, and from BASIC_AUTH_USER";
+            self.mistakes
+                .add("settings.auth.basic.users: names", reason);
+        }
+        Auth {
+            mode,
+            users,
+            issuers: self.issuers(&file.oidc),
+        }
+    }
+
+    fn mode(&mut self, file: AuthMode, dev_mode: bool) -> AuthMode {
+        let (place, mode) = match self.env.get("AUTH_MODE").map(str::to_ascii_lowercase) {
+            None => ("settings.auth.mode", file),
+            Some(word) => {
+                let mode = match word.as_str() {
+                    "basic" => AuthMode::Basic,
+                    "oidc" => AuthMode::Oidc,
+                    "both" => AuthMode::Both,
+                    "off" => AuthMode::Off,
+                    _ => {
+                        self.mistakes
+                            .add("AUTH_MODE", "must be one of basic, oidc, both, off");
+                        file
+                    }
+                };
+                ("AUTH_MODE", mode)
+            }
+        };
+        if dev_mode {
+            return AuthMode::Off;
+        }
+        if mode == AuthMode::Off {
+            self.mistakes
+                .add(place, "may be off only with DEV_MODE, on your own machine");
+        }
+        mode
+    }
+
+    /// The user that has names of the environment.
+    fn basic_auth(&mut self, file: &file::Basic) -> Option<BasicUser> {
+        let text = |name, file: &Option<String>| {
+            let given = self.env.get(name).map(str::to_owned);
+            given.or_else(|| file.clone())
+        };
+        let user = text("BASIC_AUTH_USER", &file.user);
+        let hash = text("BASIC_AUTH_PW_HASH", &file.password_hash);
+        let (name, hash) = match (user, hash) {
+            (None, None) => return None,
+            (Some(user), Some(hash)) => (user, hash),
+            (Some(_), None) => {
+                self.mistakes.add(
+                    "BASIC_AUTH_PW_HASH",
+                    "is missing, while BASIC_AUTH_USER is set",
+                );
+                return None;
+            }
+            (None, Some(_)) => {
+                self.mistakes.add(
+                    "BASIC_AUTH_USER",
+                    "is missing, while BASIC_AUTH_PW_HASH is set",
+                );
+                return None;
+            }
+        };
+        self.check_name("BASIC_AUTH_USER", &name);
+        if !is_bcrypt(&hash) {
+            self.mistakes.add("BASIC_AUTH_PW_HASH", NO_HASH);
+        }
+        Some(BasicUser {
+            name,
+            password_hash: SecretString::from(hash),
+            scopes: SCOPES.map(str::to_owned).to_vec(),
+        })
+    }
+
+    fn user(&mut self, place: usize, file: &file::BasicUser) -> Option<BasicUser> {
+        let place = |key| format!("settings.auth.basic.users[{place}].{key}");
+        if file.name.is_empty() {
+            self.mistakes.add(place("name"), "is missing");
+        }
+        self.check_name(&place("name"), &file.name);
+        let unknown = |scope: &&String| !SCOPES.contains(&scope.as_str());
+        if file.scopes.iter().any(|scope| unknown(&scope)) {
+            let reason = format!("must be of {}", SCOPES.join(", "));
+            self.mistakes.add(place("scopes"), reason);
+        }
+        let variable = &file.password_hash_env;
+        if !is_variable(variable) {
+            // The value is not repeated: it may be the hash itself, put here by mistake.
+            self.mistakes.add(place("password_hash_env"), HASH_ENV);
+            return None;
+        }
+        match self.env.get(variable) {
+            None => {
+                let reason = format!("names {variable}, which is not set in the environment");
+                self.mistakes.add(place("password_hash_env"), reason);
+                None
+            }
+            Some(hash) if !is_bcrypt(hash) => {
+                self.mistakes.add(variable.as_str(), NO_HASH);
+                None
+            }
+            Some(hash) => Some(BasicUser {
+                name: file.name.clone(),
+                password_hash: SecretString::from(hash),
+                scopes: file.scopes.clone(),
+            }),
+        }
+    }
+
+    fn check_name(&mut self, place: &str, name: &str) {
+        if name.contains(':') || name.chars().any(char::is_control) {
+            let reason =
+                "must not contain a colon or control characters: Basic auth cannot carry them";
+            self.mistakes.add(place, reason);
+        }
+    }
+
+    /// Those of the file; or, if the environment names one, that one alone, with what the file has of it.
+    fn issuers(&mut self, file: &[file::Issuer]) -> Vec<Issuer> {
+        let (named, audience) = (self.env.get("OIDC_ISSUER"), self.env.get("OIDC_AUDIENCE"));
+        let Some(named) = named else {
+            if audience.is_some() {
+                self.mistakes
+                    .add("OIDC_ISSUER", "is missing, while OIDC_AUDIENCE is set");
+            }
+            let issuers = file.iter().enumerate();
+            let issuers: Vec<Issuer> = issuers
+                .map(|(place, file)| {
+                    let place = |key| format!("settings.auth.oidc[{place}].{key}");
+                    self.issuer(&place("issuer"), &place("audience"), file)
+                })
+                .collect();
+            let mut names = BTreeSet::new();
+            if !issuers.iter().all(|one| names.insert(&one.issuer)) {
+                let reason = "must be different from each other";
+                self.mistakes.add("settings.auth.oidc: issuers", reason);
+            }
+            return issuers;
+        };
+        let listed = file.iter().find(|listed| listed.issuer == named);
+        let mut one = listed.cloned().unwrap_or_default();
+        named.clone_into(&mut one.issuer);
+        if let Some(audience) = audience {
+            let names = audience.split(',').map(str::trim);
+            one.audience = names.map(str::to_owned).collect();
+        }
+        vec![self.issuer("OIDC_ISSUER", "OIDC_AUDIENCE", &one)]
+    }
+
+    fn issuer(&mut self, issuer: &str, audience: &str, file: &file::Issuer) -> Issuer {
+        if !is_issuer(&file.issuer) {
+            self.mistakes.add(issuer, ISSUER);
+        }
+        if file.audience.is_empty() || file.audience.iter().any(String::is_empty) {
+            let reason = "is missing: without it, tokens for other servers would be taken, too";
+            self.mistakes.add(audience, reason);
+        }
+        Issuer {
+            issuer: file.issuer.clone(),
+            audience: file.audience.clone(),
+            accept_plain_jwt: file.accept_plain_jwt,
+            leeway: Duration::from_secs(file.leeway_seconds.0),
+        }
+    }
+}
+
+/// `OpenID` Connect Discovery 1.0, section 2: an https URL without query and fragment.
+fn is_issuer(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else {
+        return false;
+    };
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => return false,
+    };
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+    let bare = url.username().is_empty() && url.password().is_none();
+    safe && bare && !text.contains(['?', '#'])
+}
+
+/// `$2a$`, `$2b$` or `$2y$`, two digits of cost (4 to 31), `$`, 22 characters of salt and 31 of hash.
+fn is_bcrypt(hash: &str) -> bool {
+    let body = ["$2a$", "$2b$", "$2y$"]
+        .iter()
+        .find_map(|prefix| hash.strip_prefix(prefix));
+    let Some((cost, rest)) = body.and_then(|body| body.split_once('$')) else {
+        return false;
+    };
+    let costs = cost.len() == 2
+        && cost
+            .parse::<u32>()
+            .is_ok_and(|cost| (4..=31).contains(&cost));
+    costs
+        && rest.len() == 53
+        && rest
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/')
+}
+
+#[cfg(test)]
+mod tests;

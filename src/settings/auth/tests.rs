@@ -1,0 +1,188 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::settings::{Environment, Settings};
+
+const HASH: &str = "$2b$12$abcdefghijklmnopqrstuuAbCdEfGhIjKlMnOpQrStUvWxYz01234";
+
+fn load<const N: usize>(auth: &Value, env: [(&str, &str); N]) -> Result<Auth, Vec<String>> {
+    let yaml = json!({"auth": auth});
+    let read = Settings::load(Some(&yaml), &Environment::from_pairs(env), &[], false);
+    read.map(|settings| settings.auth).map_err(|errors| {
+        assert!(!errors.to_string().contains("abcdef"), "{errors}");
+        errors.0.into_iter().map(|mistake| mistake.path).collect()
+    })
+}
+
+#[test]
+fn the_mode_is_basic_and_off_only_in_dev_mode() {
+    assert_eq!(load(&json!({}), []).unwrap().mode, AuthMode::Basic);
+    let mode = |word: &str| load(&json!({"mode": word}), []).map(|auth| auth.mode);
+    assert_eq!(mode("oidc"), Ok(AuthMode::Oidc));
+    assert_eq!(mode("both"), Ok(AuthMode::Both));
+    assert_eq!(mode("off"), Err(vec!["settings.auth.mode".to_owned()]));
+    assert_eq!(mode("none"), Err(vec!["settings.auth.mode".to_owned()]));
+    let both = json!({"mode": "both"});
+    let with = |env| load(&both, env).map(|auth| auth.mode);
+    assert_eq!(with([("AUTH_MODE", "OIDC")]), Ok(AuthMode::Oidc));
+    for wrong in ["off", "x"] {
+        let error = with([("AUTH_MODE", wrong)]);
+        assert_eq!(error, Err(vec!["AUTH_MODE".to_owned()]));
+    }
+    for mode in ["basic", "oidc", "off"] {
+        let yaml = json!({"auth": {"mode": mode}, "dev_mode": true});
+        let settings = Settings::load(Some(&yaml), &Environment::default(), &[], false);
+        assert_eq!(settings.unwrap().auth.mode, AuthMode::Off);
+    }
+}
+
+#[test]
+fn users_have_names_hashes_and_scopes() {
+    let yaml = json!({"basic": {"user": "ada", "password_hash": HASH, "users": [
+        {"name": "eve", "password_hash_env": "EVE_PW_HASH"},
+        {"name": "bob", "password_hash_env": "EVE_PW_HASH", "scopes": ["runs:read"]},
+    ]}});
+    let auth = load(&yaml, [("EVE_PW_HASH", HASH)]).unwrap();
+    let users = auth.users.iter();
+    let users: Vec<String> = users
+        .map(|user| format!("{} {}", user.name, user.scopes.join(" ")))
+        .collect();
+    assert_eq!(
+        users,
+        [
+            "ada runs:read runs:write runs:admin",
+            "eve runs:read runs:write",
+            "bob runs:read"
+        ]
+    );
+    assert!(!format!("{auth:?}").contains("abcdef"));
+}
+
+#[test]
+fn a_user_that_is_set_up_wrongly_stops_the_boot() {
+    let hash = [("PW_HASH", HASH), ("BAD_HASH", "abcdef")];
+    for (user, paths) in [
+        (
+            json!({"password_hash_env": "PW_HASH"}),
+            "settings.auth.basic.users[0].name",
+        ),
+        (
+            json!({"name": "a:b", "password_hash_env": "PW_HASH"}),
+            "settings.auth.basic.users[0].name",
+        ),
+        (
+            json!({"name": "eve"}),
+            "settings.auth.basic.users[0].password_hash_env",
+        ),
+        (
+            json!({"name": "eve", "password_hash_env": HASH}),
+            "settings.auth.basic.users[0].password_hash_env",
+        ),
+        (
+            json!({"name": "eve", "password_hash_env": "NO_HASH"}),
+            "settings.auth.basic.users[0].password_hash_env",
+        ),
+        (
+            json!({"name": "eve", "password_hash_env": "BAD_HASH"}),
+            "BAD_HASH",
+        ),
+        (
+            json!({"name": "eve", "password_hash_env": "PW_HASH", "scopes": ["admin"]}),
+            "settings.auth.basic.users[0].scopes",
+        ),
+        (
+            json!({"name": "eve", "password_hash": HASH, "password_hash_env": "PW_HASH"}),
+            "settings.auth.basic.users.0.password_hash",
+        ),
+    ] {
+        let read = load(&json!({"basic": {"users": [user]}}), hash);
+        assert_eq!(read.unwrap_err(), [paths], "{user}");
+    }
+    let twice = json!({"name": "eve", "password_hash_env": "PW_HASH"});
+    let read = load(&json!({"basic": {"users": [twice, twice]}}), hash);
+    assert_eq!(read.unwrap_err(), ["settings.auth.basic.users: names"]);
+}
+
+#[test]
+fn issuers_are_https_and_have_an_audience() {
+    let yaml = json!({"oidc": [
+        {"issuer": "https://a.example/x", "audience": "parley"},
+        {"issuer": "http://127.0.0.1:8080", "audience": ["a", "b"], "accept_plain_jwt": true, "leeway_seconds": 0},
+    ]});
+    let auth = load(&yaml, []).unwrap();
+    assert_eq!(auth.issuers[0].audience, ["parley"]);
+    assert_eq!(auth.issuers[0].leeway, Duration::from_secs(30));
+    assert!(!auth.issuers[0].accept_plain_jwt && auth.issuers[1].accept_plain_jwt);
+    assert_eq!(auth.issuers[1].leeway, Duration::ZERO);
+    for wrong in [
+        "",
+        "a.example",
+        "http://a.example",
+        "https://u:abcdef@a.example",
+        "https://a.example?x",
+        "https://a.example/#x",
+        "ftp://127.0.0.1",
+    ] {
+        let issuer = json!({"oidc": [{"issuer": wrong, "audience": "a"}]});
+        assert_eq!(
+            load(&issuer, []).unwrap_err(),
+            ["settings.auth.oidc[0].issuer"],
+            "{wrong}"
+        );
+    }
+    for wrong in [json!([]), json!(""), json!(["a", ""])] {
+        let issuer = json!({"oidc": [{"issuer": "https://a.example", "audience": wrong}]});
+        assert_eq!(
+            load(&issuer, []).unwrap_err(),
+            ["settings.auth.oidc[0].audience"]
+        );
+    }
+    let one = json!({"issuer": "https://a.example", "audience": "a"});
+    let twice = load(&json!({"oidc": [one, one]}), []);
+    assert_eq!(twice.unwrap_err(), ["settings.auth.oidc: issuers"]);
+}
+
+#[test]
+fn the_environment_names_one_issuer() {
+    let (name, audience) = ("OIDC_ISSUER", "OIDC_AUDIENCE");
+    let yaml = json!({"mode": "oidc", "oidc": [
+        {"issuer": "https://a.example", "audience": "old", "accept_plain_jwt": true},
+        {"issuer": "https://b.example", "audience": "b"},
+    ]});
+    let auth = load(&yaml, [(name, "https://a.example"), (audience, "x, y")]).unwrap();
+    assert_eq!(auth.issuers.len(), 1);
+    assert_eq!(auth.issuers[0].audience, ["x", "y"]);
+    assert!(auth.issuers[0].accept_plain_jwt);
+    let listed = load(&yaml, [(name, "https://b.example")]).unwrap();
+    assert_eq!(listed.issuers[0].audience, ["b"]);
+    let none = load(&yaml, [(name, "https://c.example")]);
+    assert_eq!(none.unwrap_err(), [audience]);
+    assert_eq!(load(&yaml, [(audience, "x")]).unwrap_err(), [name]);
+    let http = load(&yaml, [(name, "http://c.example"), (audience, "x")]);
+    assert_eq!(http.unwrap_err(), [name]);
+}
+
+#[test]
+fn what_does_nothing_in_the_mode_is_told() {
+    let issuer = json!([{"issuer": "https://a.example", "audience": "a"}]);
+    let user = json!({"user": "ada", "password_hash": HASH});
+    for (yaml, idle, nobody) in [
+        (json!({}), false, true),
+        (json!({"basic": user}), false, false),
+        (json!({"oidc": issuer}), true, true),
+        (json!({"mode": "oidc", "basic": user}), true, true),
+        (json!({"mode": "oidc", "oidc": issuer}), false, false),
+        (json!({"mode": "both", "oidc": issuer}), false, false),
+    ] {
+        let auth = load(&yaml, []).unwrap();
+        assert_eq!(
+            (auth.idle().is_some(), auth.lets_nobody_in()),
+            (idle, nobody),
+            "{yaml}"
+        );
+    }
+    let wanting = |yaml: Value| load(&yaml, []).unwrap().wanting().count();
+    assert_eq!(wanting(json!({"mode": "both"})), 2);
+    assert_eq!(wanting(json!({"mode": "both", "basic": user})), 1);
+    assert_eq!(wanting(json!({"mode": "oidc", "oidc": issuer})), 0);
+}

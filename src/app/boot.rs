@@ -117,10 +117,39 @@ pub(super) fn works_only() -> bool {
 /// # Errors
 /// When it does not.
 pub(super) fn check_blocks(config: &Config) -> Result<()> {
-    let cors = config.server.middlewares.cors.as_ref();
-    if cors.is_some_and(|cors| cors.enable) {
-        let reason = "server.middlewares.cors is not used: list the origins in settings.http.allowed_origins";
-        return Err(Error::string(reason));
+    let set = &config.server.middlewares;
+    let unused = [
+        (
+            "cors",
+            set.cors.as_ref().is_some_and(|it| it.enable),
+            "list the origins in settings.http.allowed_origins",
+        ),
+        (
+            "remote_ip",
+            set.remote_ip.as_ref().is_some_and(|it| it.enable),
+            "list the proxies in settings.http.trusted_proxies",
+        ),
+        (
+            "limit_payload",
+            set.limit_payload.is_some(),
+            "set settings.http.body_limit_bytes",
+        ),
+        (
+            "etag",
+            set.etag.as_ref().is_some_and(|it| it.enable),
+            "answers that can be kept have their own",
+        ),
+        (
+            "fallback",
+            set.fallback.as_ref().is_some_and(|it| it.enable),
+            "what there is no route for is a problem like others",
+        ),
+    ];
+    for (name, is_set, instead) in unused {
+        if is_set {
+            let reason = format!("server.middlewares.{name} is not used: {instead}");
+            return Err(Error::string(&reason));
+        }
     }
     if config.workers.mode == WorkerMode::BackgroundQueue && is_memory(&config.database.uri) {
         return Err(nobody_finds("a job queue (workers.mode: BackgroundQueue)"));

@@ -155,6 +155,19 @@ pub fn undecodable() -> Problem {
     )
 }
 
+/// The answer to a query that breaks rules.
+#[must_use]
+pub fn invalid_query(mistakes: Vec<Violation>) -> Problem {
+    let detail = format!("the query has {} mistake(s)", mistakes.len());
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "invalid-query",
+        "Invalid query",
+        detail,
+    )
+    .with_errors(mistakes)
+}
+
 /// Media types that JSON bodies may have.
 const JSON: &[&str] = &["application/json"];
 const MERGE_PATCH: &[&str] = &["application/merge-patch+json", "application/json"];

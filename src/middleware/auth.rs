@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// The paths that anybody may ask. All others need a login.
-const OPEN: [&str; 3] = ["/_ping", "/_health", "/_readiness"];
+pub(super) const OPEN: [&str; 3] = ["/_ping", "/_health", "/_readiness"];
 
 /// The one that the settings may open, too.
-const METRICS: &str = "/metrics";
+pub(super) const METRICS: &str = "/metrics";
 
 pub(super) struct BasicAuth {
     guards: Guards,

@@ -9,5 +9,6 @@ mod idempotency;
 mod login;
 mod metrics;
 mod openapi;
+mod pdfs;
 mod raw;
 mod statuses;

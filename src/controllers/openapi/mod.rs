@@ -20,7 +20,7 @@ use utoipa::OpenApi;
 
 use self::{common::Common, examples::Examples};
 use super::{bots, docs, exports, health, metrics, providers, runs, streams};
-use crate::views::{problem::Problem, run::RunBotView};
+use crate::views::{export::Format, problem::Problem, run::RunBotView};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -48,7 +48,7 @@ use crate::views::{problem::Problem, run::RunBotView};
         metrics::show_metrics,
         // openapi-paths-inject (do not remove: generated handlers are named above it)
     ),
-    components(schemas(Problem, RunBotView, exports::ExportFormat)),
+    components(schemas(Problem, RunBotView, Format)),
     servers((url = "/", description = "Where this document is from")),
     security(("basic" = [])),
     tags(

@@ -1,6 +1,9 @@
 //! The numbers are right: what the API says of a talk, and what the metrics say, is the same.
 
-use parley::simulator::{Gate, Script, Simulator};
+use parley::{
+    conversation::FailureCode,
+    simulator::{Gate, Script, Simulator},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -111,6 +114,50 @@ async fn a_talk_is_counted_exactly() {
     assert_eq!(seen.sum("parley_driving", &[]), 1.0);
     let pool = seen.sum("parley_database_connections", &[]);
     assert!(pool >= 1.0 && pool <= seen.sum("parley_database_connections_limit", &[]));
+    app.close().await;
+}
+
+/// What appears with its first event cannot be seen to rise by it.
+#[tokio::test]
+async fn what_alerts_look_at_is_zero_before_it_happens() {
+    let app = TestApp::spawn(Script::text("Yes.")).await;
+    let seen = Scrape::of(&app).await;
+    let has = |name: &str, labels: &[(&str, &str)]| {
+        let found = seen.series(name).into_iter().filter(|series| {
+            let has =
+                |(label, value): &(&str, &str)| series.contains(&format!("{label}=\"{value}\""));
+            labels.iter().all(has)
+        });
+        assert!(found.count() > 0, "{name} {labels:?}");
+    };
+    for model in [
+        ("openai", OPENAI),
+        ("openai", "other"),
+        ("anthropic", ANTHROPIC),
+    ] {
+        let labels = [("provider", model.0), ("model", model.1)];
+        has("parley_breaker_openings_total", &labels);
+    }
+    for code in FailureCode::ALL {
+        let labels = [("status", "failed"), ("reason", code.as_str())];
+        has("parley_runs_ended_total", &labels);
+    }
+    for (method, route) in [
+        ("POST", "/api/run"),
+        ("GET", "/api/stream/{run_id}"),
+        ("PATCH", "/api/run/{run_id}/bot/{bot_index}"),
+    ] {
+        for status in ["500", "503"] {
+            let labels = [("method", method), ("route", route), ("status", status)];
+            has("parley_http_requests_total", &labels);
+        }
+    }
+    let id = app.start(&order(1)).await;
+    app.events(&id).await;
+    let seen = Scrape::of(&app).await;
+    let errors = seen.series("parley_provider_errors_total");
+    assert_eq!(errors.len(), 13, "{errors:?}");
+    assert_eq!(seen.sum("parley_provider_errors_total", &[]), 0.0);
     app.close().await;
 }
 

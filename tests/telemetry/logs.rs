@@ -214,7 +214,8 @@ async fn whoever_is_told_to_panics() {
     ctx.config.logger.level = LogLevel::Info;
     ctx.config.logger.format = Format::Json;
     App::init_logger(&ctx).unwrap();
-    let span = tracing::error_span!("run", run_id = "r");
+    // Spans of others are not of interest to the logger.
+    let span = tracing::error_span!(target: "parley", "run", run_id = "r");
     let task = async {
         let text = std::hint::black_box("équince".to_owned());
         text[1..].len()

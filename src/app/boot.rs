@@ -23,7 +23,7 @@ use crate::{
     },
     providers::KINDS,
     settings::{self, ApiKind, Environment, ServerOverrides, Settings},
-    telemetry::log::{Cut, JsonLines},
+    telemetry::log::{Cut, JsonLines, tell_panics},
 };
 
 /// Stands in the `settings:` block of a configuration that the command line has loaded: the process's environment counts there.
@@ -308,7 +308,10 @@ pub(super) fn init_logger(config: &loco_rs::config::Logger) -> Result<bool> {
         let filter = logger::init_env_filter::<App>(config.override_filter.as_ref(), level);
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let layer = match config.format {
-            logger::Format::Json => JsonLines::new(std::io::stderr).boxed(),
+            logger::Format::Json => {
+                tell_panics();
+                JsonLines::new(std::io::stderr).boxed()
+            }
             _ => logger::init_layer(Cut(std::io::stderr), &config.format, colours),
         };
         tracing_subscriber::registry()

@@ -93,11 +93,16 @@ async fn tell(State(tracing): State<Tracing>, mut request: Request, next: Next) 
 /// The request's span, by OpenTelemetry's conventions for HTTP (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>): it names
 /// the route, and neither ids nor what stands in a query.
 fn begin(tracing: &Tracing, request: &Request) -> Span {
-    let header = |name: &str| {
-        let value = request.headers().get(name);
-        value.and_then(|value| value.to_str().ok()).unwrap_or("")
+    let lines = |name: &str| {
+        let lines = request.headers().get_all(name).iter();
+        let lines: Option<Vec<&str>> = lines.map(|value| value.to_str().ok()).collect();
+        lines.unwrap_or_default()
     };
-    let parent = TraceContext::read(header("traceparent"), header("tracestate"));
+    // A place can be one only; the list of what others say may come in several lines.
+    let parent = match lines("traceparent")[..] {
+        [traceparent] => TraceContext::read(traceparent, &lines("tracestate").join(",")),
+        _ => None,
+    };
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("", MatchedPath::as_str);
     let method = match request.method().as_str() {

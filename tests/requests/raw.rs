@@ -86,7 +86,7 @@ async fn who_is_refused_early_sees_the_answer() {
             "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-type: application/json\r\ncontent-length: 2000000\r\n\r\n"
         )
         .into_bytes();
-        request.extend([b' '; 2_000_000]);
+        request.resize(request.len() + 2_000_000, b' ');
         let answer = ask(&app, &request).await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status}")),

@@ -8,6 +8,7 @@
 mod boot;
 mod command_line;
 mod doctor;
+mod leftover;
 mod models_file;
 mod operators;
 mod parts;

@@ -221,20 +221,20 @@ async fn a_file_of_a_run_that_is_over_is_asked_for_again_by_its_tag() {
     export_run → 200
     content-disposition: attachment; filename="parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.json"; filename*=UTF-8''parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.json
     content-type: application/json
-    etag: "json-4-0-0.1.0"
+    etag: W/"json-4-0-0.1.0"
 
     export_run → 304
-    etag: "json-4-0-0.1.0"
+    etag: W/"json-4-0-0.1.0"
 
     export_run → 200
     content-disposition: attachment; filename="parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.md"; filename*=UTF-8''parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.md
     content-type: text/markdown; charset=utf-8
-    etag: "md-4-0-0.1.0"
+    etag: W/"md-4-0-0.1.0"
 
     export_run → 200
     content-disposition: attachment; filename="parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.html"; filename*=UTF-8''parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.html
     content-type: text/html; charset=utf-8
-    etag: "html-4-0-0.1.0"
+    etag: W/"html-4-0-0.1.0"
 
     export_run → 200
     content-disposition: attachment; filename="parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.pdf"; filename*=UTF-8''parley-019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071.pdf

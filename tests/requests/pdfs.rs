@@ -19,7 +19,7 @@ async fn a_talk_that_is_too_long_for_a_pdf_has_its_other_forms() {
     content-type: application/problem+json
 
     {
-      "detail": "a PDF has at most 1048576 bytes of text and 5000 pages: take .html, .md or .json",
+      "detail": "a PDF has at most 1048576 bytes of text and 2000 pages: take .html, .md or .json",
       "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
       "status": 409,
       "title": "Too long for a PDF",

@@ -6,6 +6,10 @@
 #
 # It is LOCO_ENV=production: it wants a login (BASIC_AUTH_USER, BASIC_AUTH_PW_HASH) and, to remember anything, a DATABASE_URL.
 # deploy/compose.yaml has all of it.
+#
+# Both images are pinned by version, which whoever publishes them may still build anew. For a build that is the same for ever, pin them by
+# digest, here and for PostgreSQL in deploy/compose.yaml: `docker buildx imagetools inspect rust:1.95.0-bookworm` says `Digest: sha256:…`, and
+# that goes behind the version: `FROM rust:1.95.0-bookworm@sha256:…`. None is written here: a digest is worth what was checked with it.
 
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /build
@@ -22,7 +26,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     && install -D target/release/parley-cli /out/parley-cli \
     && strip /out/parley-cli
 
-# The glibc of the image that compiles. For a build that is the same for ever, add digests to both (`name:tag@sha256:…`).
+# The glibc of the image that compiles.
 FROM debian:12.12-slim
 # Whom providers' certificates are held against.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt

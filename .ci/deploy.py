@@ -1,5 +1,6 @@
 """What the files of deploy/ say must fit each other, and the program. deploy.py WORK: after .ci/deploy has put compose.json there;
-deploy.py WORK calls: the system calls in WORK/data/calls are those that the unit allows."""
+deploy.py WORK compose HASH: what compose makes of an environment file with that hash; deploy.py WORK calls: the system calls in
+WORK/data/calls are those that the unit allows."""
 
 import json
 import os
@@ -101,6 +102,24 @@ def configuration():
     check(names <= known, f"deploy/parley.env.example: {names - known}")
 
 
+    example, unit = text("deploy/parley.env.example"), text("deploy/systemd/parley.service")
+    # An environment file goes over what the unit sets, with an empty value too, which Parley then takes for none.
+    set_by_unit = set(re.findall(r"^Environment=([A-Z_]+)=", unit, re.M))
+    emptied = set_by_unit & set(re.findall(r"^([A-Z_]+)=(?:''|\"\")?$", example, re.M))
+    check(set_by_unit and not emptied, f"deploy/parley.env.example takes {emptied} from the unit")
+    user = re.search(r"^BASIC_AUTH_USER=(\S+)$", example, re.M)[1]
+    check(f"\n      username: {user}\n" in text("deploy/prometheus/prometheus.yml"), f"Prometheus logs in as somebody else than {user}")
+
+
+def compose(hash_given):
+    with open(f"{WORK}/compose.json") as file:
+        services = json.load(file)["services"]
+    for name in ("migrate", "parley"):
+        # Shown as it would stand in a file: each $ twice.
+        shown = services[name]["environment"].get("BASIC_AUTH_PW_HASH", "").replace("$$", "$")
+        check(shown == hash_given, f"compose: the hash of {name} is mangled: {shown}")
+
+
 def calls():
     """`~@privileged @resources` and what is not in @system-service are refused."""
     shown = subprocess.run(["systemd-analyze", "syscall-filter", "--no-pager"], capture_output=True, text=True, check=True).stdout
@@ -128,6 +147,8 @@ def calls():
 
 if sys.argv[2:] == ["calls"]:
     calls()
+elif sys.argv[2:3] == ["compose"]:
+    compose(sys.argv[3])
 else:
     dockerfile()
     times()

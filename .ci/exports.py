@@ -1,7 +1,7 @@
 """What .ci/exports looks at: a talk in many scripts by a stand-in provider, and its files, read back by other programs than ours.
 
 exports.py serve PORT          the provider: an OpenAI-compatible server that says one of the texts below, one after the other
-exports.py talk BASE           holds the talk; prints the run's id
+exports.py talk BASE [TURNS [BYTES]]   holds the talk, or one whose turns say as many bytes; prints the run's id
 exports.py compare DIR         compares DIR/talk.{json,md,html} and the text of DIR/talk.pdf
 """
 import html.parser
@@ -42,9 +42,14 @@ class Provider(http.server.BaseHTTPRequestHandler):
     asked = 0
 
     def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
-        text = text_of(Provider.asked)
-        Provider.asked += 1
+        order = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        # How much it says is in the model's name.
+        length = int(order["model"][1:] or 0)
+        if length:
+            text = ("A long story. " * length)[:length]
+        else:
+            text = text_of(Provider.asked)
+            Provider.asked += 1
         chunk = lambda delta, reason=None, **more: b"data: " + json.dumps({
             "id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m",
             "choices": [] if more else [{"index": 0, "delta": delta, "finish_reason": reason}], **more}).encode() + b"\n\n"
@@ -66,9 +71,9 @@ def ask(url, body=None):
     return opener.open(request, timeout=40).read()
 
 
-def talk(base):
-    bot = lambda name: {"provider": "openai", "model": "m", "name": name}
-    order = {"topic": "Tea or coffee?\nאו: תה או קפה?", "max_turns": TURNS, "bots": [bot("Ada"), bot("Bob <b>")]}
+def talk(base, turns=TURNS, length=""):
+    bot = lambda name: {"provider": "openai", "model": f"m{length}", "name": name}
+    order = {"topic": "Tea or coffee?\nאו: תה או קפה?", "max_turns": turns, "bots": [bot("Ada"), bot("Bob <b>")]}
     run = json.loads(ask(f"{base}/api/run", order))["run_id"]
     end = time.monotonic() + 60
     while time.monotonic() < end:
@@ -142,14 +147,29 @@ def is_rtl(text):
     return any(unicodedata.bidirectional(c) in ("R", "AL", "RLE", "RLO", "RLI") for c in text)
 
 
+def split(text, count):
+    """The text up to so many characters that are compared, and the rest."""
+    at = 0
+    while len(bare(text[:at])) < count:
+        at += 1
+    return text[:at], text[at:]
+
+
+def leftward(text):
+    """The words that run to the left, each without all else."""
+    words = [re.sub("[^\u0590-\u08ff]", "", word) for word in unicodedata.normalize("NFKC", text).split()]
+    return [word for word in words if word]
+
+
 def pdf(folder, said):
     """The text as poppler takes it out, in the order in which it is drawn: that in which it is seen, from left to right. Where a line has
-    words that run to the left, this order is undone as far as it can be without knowing how: line by line the same characters."""
+    words that run to the left, poppler has turned each of them round, but for ligatures and what bears marks: what is left to undo is
+    their order."""
     text = subprocess.run(["pdftotext", "-raw", "-enc", "UTF-8", f"{folder}/talk.pdf", "-"], capture_output=True, check=True).stdout.decode()
     lines = [line for line in re.split("[\n\f]", text) if not re.fullmatch(r"A talk of Ada and Bob <b> · \d+", line)]
     names = ["Ada", "Bob <b>"]
     titles = ["Topic"] + [f"Turn {turn + 1} · {names[turn % 2]}" for turn in range(TURNS)]
-    at = 0
+    at, words = 0, []
     for index, (title, message) in enumerate(zip(titles, said)):
         at = lines.index(title, at)
         end = lines.index(titles[index + 1], at) if index + 1 < len(titles) else len(lines)
@@ -162,17 +182,23 @@ def pdf(folder, said):
             continue
         assert sorted(found) == sorted(expected), f"{title}: {found!r} has not the characters of {expected!r}"
         if not re.search("[\u202a-\u202e\u2066-\u2069]", message):
-            for line in map(bare, shown):
-                part, expected = expected[:len(line)], expected[len(line):]
-                assert sorted(line) == sorted(part), f"{title}: the line {line!r} is not {part!r}"
+            rest = message
+            for line in shown:
+                part, rest = split(rest, len(bare(line)))
+                assert sorted(bare(line)) == sorted(bare(part)), f"{title}: the line {line!r} is not {part!r}"
+                seen, meant = leftward(line)[::-1], leftward(part)
+                assert [*map(sorted, seen)] == [*map(sorted, meant)], f"{title}: the words of {line!r} are not in the order of {part!r}"
+                words.extend(zip(seen, meant))
+    right = sum(seen == meant for seen, meant in words)
+    assert right > 0.8 * len(words) > 0, f"of {len(words)} words that run to the left, {right} are read in the order of their letters"
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["serve", port]:
             http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Provider).serve_forever()
-        case ["talk", base]:
-            print(talk(base))
+        case ["talk", base, *more]:
+            print(talk(base, int(more[0]) if more else TURNS, *more[1:]))
         case ["compare", folder]:
             compare(folder)
         case _:

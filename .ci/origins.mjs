@@ -11,9 +11,10 @@ const order = {
   bots: [{ provider: "openai", model: "a" }, { provider: "anthropic", model: "b" }],
 };
 
-for (const port of [listed, other]) {
+// The listed page is of the server's own site, the other one of another.
+for (const [port, host] of [[listed, "localhost"], [other, "127.0.0.1"]]) {
   createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<!doctype html><title>a page</title>"))
-    .listen(Number(port), "localhost").unref();
+    .listen(Number(port), host).unref();
 }
 
 const browser = await chromium.launch({
@@ -115,10 +116,26 @@ const long = await fetch(`${base}/api/run`, {
   method: "POST", headers: { ...login, "content-type": "application/json" }, body: JSON.stringify({ ...order, max_turns: 40 }),
 });
 const { run_id } = await long.json();
-await page.goto(`http://localhost:${other}/`);
+await page.goto(`http://127.0.0.1:${other}/`);
 const tried = await page.evaluate(attack, { base, login, order, run_id });
 assert.deepEqual(tried, ["refused", "refused", "refused", "refused"]);
 assert.equal(await page.evaluate(watch, { base, run_id }), "refused");
+
+// A form needs no preflight, and goes with the login that the browser remembers.
+const password = "a password of the check";
+const remembers = await browser.newContext(mode === "login" ? { httpCredentials: { username: "ada", password, origin: base } } : {});
+const victim = await remembers.newPage();
+assert.equal((await victim.goto(`${base}/api/run/${run_id}`)).status(), 200);
+await victim.goto(`http://127.0.0.1:${other}/`);
+const [answer] = await Promise.all([victim.waitForNavigation(), victim.evaluate(({ base, run_id }) => {
+  const form = document.createElement("form");
+  Object.assign(form, { action: `${base}/api/run/${run_id}/stop`, method: "post", enctype: "text/plain" });
+  document.body.append(form);
+  form.submit();
+}, { base, run_id })]);
+assert.equal(answer.status(), 403);
+assert.equal((await answer.json()).type, "/problems/cross-site");
+
 assert.match((await ours(`/api/run/${run_id}`)).status, /queued|running/, "a page of another origin has stopped a run");
 const count = mode === "DEV_MODE" ? 3 : 2;
 assert.equal((await ours("/api/run")).runs.length, count, "a page of another origin has started a run");

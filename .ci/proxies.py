@@ -73,6 +73,19 @@ def latency(proxies, node):
         check(p50 <= BOUND_P50 and p99 <= BOUND_P99, f"{name}: deltas are late: more than {BOUND_P50} or {BOUND_P99} ms")
 
 
+def patient(proxies, node):
+    """Streams by HTTP/1.1 that last longer than a client may take to send its request: the proxy does not take one for the other."""
+    run_id = start(node.base, deltas=60, pause=220)
+    return run_id, [(proxy, Watcher(proxy.base, run_id, "--http1.1")) for proxy in proxies]
+
+
+def uncut(node, run_id, watchers):
+    for proxy, watcher in watchers:
+        whole(node.base, run_id, proxy.name, watcher.finished(proxy.name).turns, watcher.ids)
+        check(watcher.cuts == 0, f"{proxy.name}: a stream of 13 s by HTTP/1.1 was cut {watcher.cuts} time(s)")
+    say("no stream by HTTP/1.1 was cut")
+
+
 def connections(port):
     """How many clients are connected to a port of this machine."""
     with open("/proc/net/tcp") as table:
@@ -105,6 +118,12 @@ def limits(proxy):
     greedy, other = f"127.0.0.{next(SOURCES)}", f"127.0.0.{next(SOURCES)}"
     statuses = [order(proxy.base, source=greedy).status for _ in range(11)]
     check(statuses == [201] * 10 + [429], f"{proxy.name}: {statuses}")
+    # Refused before its body is read, by Parley and not by the proxy: nginx itself ends what is over a megabyte.
+    size = 900_000 if proxy.name == "nginx" else 2_000_000
+    # curl asks first whether to send so much by HTTP/1.1, others do not.
+    for way in (["--http1.1"], ["--http1.1", "-H", "Expect:"], ["--http2"]):
+        large = Ask(f"{proxy.base}/api/run", *way, body=b"x" * size, source=greedy)
+        check(large.status == 429 and large.json()["status"] == 429, f"{proxy.name}: {way}: {large.status} for {size} bytes over the limit")
     bots = [{"provider": "openai", "model": "m"}] * 2
     body = json.dumps({"topic": "say 1 every 1 then 0", "max_turns": 1, "bots": bots}).encode()
     forged = Ask(f"{proxy.base}/api/run", "-H", "X-Forwarded-For: 203.0.113.7", body=body, source=greedy)
@@ -155,17 +174,33 @@ def many_streams(proxies, node):
         check(Ask(f"{node.base}/api/run/{run_id}/stop", "-X", "POST").status == 200, "no stop")
 
 
-def away(proxy, is_browser, told):
-    """No process answers: an EventSource is told to come back, everybody else what is wrong."""
+# What clients call their requests, and whether that is a name; of two, it may be the first.
+PROBLEM = {"type", "title", "status", "detail", "request_id"}
+NAMES = [
+    (["mine_1@here"], True),
+    (['a","status":200,"b":"'], False),
+    (["two words"], False),
+    (["x" * 256], False),
+    (["one", 'two","three":"'], None),
+    ([], False),
+]
+
+
+def away(proxy, is_browser, names, told):
+    """No process answers: an EventSource is told to come back, everybody else what is wrong, under the name of the request, if it is one."""
     url = f"{proxy.base}/api/stream/00000000-0000-7000-8000-000000000000"
     mode = ["-H", "sec-fetch-mode: cors"] if is_browser else []
+    called, is_name = names
+    mode += [word for name in called for word in ("-H", f"X-Request-Id: {name}")]
     answer = Ask(url, "-H", "accept: text/event-stream", *mode)
     kind = answer.headers.get("content-type", "")
     if is_browser:
         good = answer.status == 200 and kind.startswith("text/event-stream") and re.fullmatch(rb"retry: \d+\n\n", answer.body)
     else:
         good = answer.status in (502, 503) and kind == "application/problem+json" and "retry-after" in answer.headers
-        good = good and answer.json()["status"] == answer.status
+        good = good and answer.json()["status"] == answer.status and set(answer.json()) <= PROBLEM
+        named = answer.json()["request_id"] if good else ""
+        good = good and re.fullmatch("[A-Za-z0-9_@-]{1,255}", named) and is_name in (None, named in called)
     told.append(None if good else f"{proxy.name}: {answer.status} {answer.headers} {answer.body}")
 
 
@@ -182,7 +217,8 @@ def restarts(proxies, node):
         errors = counts("error")
         node.stop(number)
         told = []
-        asking = [threading.Thread(target=away, args=(proxy, who, told)) for proxy in proxies for who in (True, False)]
+        asks = [(proxy, True, NAMES[0]) for proxy in proxies] + [(proxy, False, names) for proxy in proxies for names in NAMES]
+        asking = [threading.Thread(target=away, args=(*ask, told)) for ask in asks]
         for thread in asking:
             thread.start()
         for thread in asking:
@@ -296,7 +332,9 @@ def main():
             leaving(proxy, node)
             limits(proxy)
         say("answers, errors, names of requests, addresses of clients: as by the direct way")
+        long = patient(proxies, node)
         latency(proxies, node)
+        uncut(node, *long)
         many_streams(proxies, node)
         reloads(proxies, node)
         restarts(proxies, node)

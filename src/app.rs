@@ -8,8 +8,10 @@
 mod boot;
 mod command_line;
 mod doctor;
+mod leftover;
 mod login;
 mod models_file;
+mod operators;
 mod parts;
 mod serve;
 mod telemetry;
@@ -79,13 +81,23 @@ impl Hooks for App {
 
     async fn before_run(ctx: &AppContext) -> Result<()> {
         boot::check_blocks(&ctx.config)?;
+        let settings = parts::settings_of(ctx)?;
+        let operators = match settings.metrics_binding {
+            Some(binding) => Some(operators::listen(binding).await?),
+            None => None,
+        };
         let parts = Parts::start(ctx).await?;
+        parts.expect(&Self::routes(ctx));
         parts::warn(ctx).await?;
         // With a queue, only processes that take jobs drive runs: `connect_workers`.
         if ctx.config.workers.mode != WorkerMode::BackgroundQueue {
             parts.supervisor.drive();
         }
-        parts.install(ctx);
+        parts.clone().install(ctx);
+        if let Some(listener) = operators {
+            let options = parts::serve_options(&settings);
+            parts.operators.serve(listener, ctx, options)?;
+        }
         Ok(())
     }
 
@@ -145,11 +157,7 @@ impl Hooks for App {
             );
         }
         let settings = parts::settings_of(ctx)?;
-        let options = ServeOptions {
-            header_timeout: settings.http.header_timeout,
-            keep_alive: settings.http.keep_alive,
-            grace: settings.http.shutdown_grace,
-        };
+        let options = parts::serve_options(&settings);
         // HTTP goes on until the runs are left: a load balancer sees that this process is not ready, streams show the last turns.
         let told_to_end = async {
             shutdown_signal().await;
@@ -167,7 +175,12 @@ impl Hooks for App {
         };
         tokio::select! {
             () = ending => Ok(()),
-            () = second_signal() => Err(Error::string("ended at once by a second signal")),
+            () = second_signal() => {
+                if let Some(parts) = &parts {
+                    parts.abandon();
+                }
+                Err(Error::string("ended at once by a second signal"))
+            }
         }
     }
 
@@ -180,11 +193,14 @@ impl Hooks for App {
         take_no_jobs(ctx);
         let ending = async {
             parts.drain().await;
-            parts.shut_down().await;
+            parts.clone().shut_down().await;
         };
         tokio::select! {
             () = ending => {}
-            () = shutdown_signal() => tracing::warn!("ended at once by a second signal"),
+            () = shutdown_signal() => {
+                parts.abandon();
+                tracing::warn!("ended at once by a second signal");
+            }
         }
     }
 

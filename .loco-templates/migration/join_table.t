@@ -41,16 +41,16 @@ impl MigrationTrait for Migration {
 {% endfor -%}
 {% for c in columns -%}
 {% set stem = c.1 | replace(from="Null", to="") | replace(from="Uniq", to="") -%}
-
-{% if stem == "String" %}{% set make = "string" %}{# #}
-{% elif stem == "Text" %}{% set make = "text" %}{# #}
-{% elif stem == "Uuid" %}{% set make = "uuid" %}{# #}
-{% elif stem == "SmallInteger" %}{% set make = "small_integer" %}{# #}
-{% elif stem == "BigInteger" or stem == "BigUnsigned" or stem == "TimestampWithTimeZone" %}{% set make = "big_integer" %}{# #}
-{% elif stem == "Float" %}{% set make = "float" %}{# #}
-{% elif stem == "Double" %}{% set make = "double" %}{# #}
-{% elif stem == "Boolean" %}{% set make = "boolean" %}{# #}
-{% elif stem == "Json" or stem == "JsonBinary" %}{% set make = "text" %}{# #}
+{% set default = "" -%}
+{% if stem == "String" %}{% set make = "string" %}{% set default = '""' -%}
+{% elif stem == "Text" %}{% set make = "text" %}{% set default = '""' -%}
+{% elif stem == "Uuid" %}{% set make = "uuid" %}{% set default = "Uuid::nil()" -%}
+{% elif stem == "SmallInteger" %}{% set make = "small_integer" %}{% set default = "0" -%}
+{% elif stem == "BigInteger" or stem == "BigUnsigned" or stem == "TimestampWithTimeZone" %}{% set make = "big_integer" %}{% set default = "0" -%}
+{% elif stem == "Float" %}{% set make = "float" %}{% set default = "0.0" -%}
+{% elif stem == "Double" %}{% set make = "double" %}{% set default = "0.0" -%}
+{% elif stem == "Boolean" %}{% set make = "boolean" %}{% set default = "false" -%}
+{% elif stem == "Json" or stem == "JsonBinary" %}{% set make = "text" %}{% set default = '"null"' -%}
 {% else %}{{ throw(message="no type for " ~ c.1) }}
 {% endif -%}
 {% set column = make ~ '("' ~ c.0 ~ '")' -%}

@@ -35,12 +35,15 @@
 {% endif -%}
 {% set_global fields = fields | concat(with=c.0 ~ "|" ~ f) -%}
 {% endfor -%}
+{# Whether it belongs to a run, and goes with it: "run", "run?" where it may, or nothing. -#}
+{% set of_run = "" -%}
 {% for r in references -%}
 {% set end = "" -%}
 {% if r.0 is ending_with("?") %}{% set end = "null" %}{% endif -%}
 {% set column = r.0 | trim_end_matches(pat="?") -%}
 {% set column = column ~ "_id" -%}
 {% if r.1 %}{% set column = r.1 %}{% endif -%}
+{% if column == "run_id" %}{% set_global of_run = r.0 %}{% endif -%}
 {% set_global fields = fields | concat(with=column ~ "|ref|" ~ end ~ "||uuid|Uuid|Uuid") -%}
 {% endfor -%}
 {# Which kinds there are, as one text. -#}
@@ -71,6 +74,11 @@ injections:
 - into: "src/models/schema.rs"
   after: "// tables-inject"
   content: "    \"{{many}}\","
+{% if of_run -%}
+- into: "src/models/deletion.rs"
+  after: "search::TABLE,"
+  content: "            \"{{many}}\","
+{% endif -%}
 {% if not only_table -%}
 - into: "src/models/_entities/mod.rs"
   after_last: "^pub mod "
@@ -255,6 +263,9 @@ impl {{form}} {
 //! {{words | capitalize}}: made, found, changed, removed.
 
 use sea_orm::{
+{%- if of_run %}
+    sea_query::LockType,
+{%- endif %}
     ActiveModelTrait as _,
     ActiveValue::{Set{% if timed or fields | length > 0 %}, Unchanged{% endif -%} },
     ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -262,19 +273,22 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    _entities::{{many}}::{ActiveModel, Column, Entity, Model},
+    _entities::{% if of_run %}{runs, {% endif %}{{many}}::{ActiveModel, Column, Entity, Model}{% if of_run %}}{% endif %},
     Store, StoreError,
+{%- if of_run %}
+    db::Transaction,
+{%- endif %}
 {%- if kinds is containing("json") %}
     rows::{json, read_json},
 {%- endif %}
 };
-use crate::conversation::{ {{- type}}, {{form}}, RunError{% if timed or kinds is containing("moment") %}, Timestamp{% endif %}{% if kinds is containing("unique") %}, Violation{% endif -%} };
+use crate::conversation::{ {{- type}}, {{form}}, RunError{% if timed or kinds is containing("moment") %}, Timestamp{% endif %}{% if of_run or kinds is containing("unique") %}, Violation{% endif -%} };
 
 impl Store {
     /// Writes a new {{word}}.
     ///
     /// # Errors
-    /// {% if kinds is containing("unique") %}`Invalid` where another one has what is unique; w{% else %}W{% endif %}hen the database fails.
+    /// {% if of_run %}`Invalid` where there is no such run{% if kinds is containing("unique") %}, or another one has what is unique{% endif %}; w{% elif kinds is containing("unique") %}`Invalid` where another one has what is unique; w{% else %}W{% endif %}hen the database fails.
     pub async fn insert_{{one}}(
         &self,
         id: Uuid,
@@ -291,7 +305,14 @@ impl Store {
 {%- endif %}
             ..given(form)?
         };
+{%- if of_run %}
+        let txn = self.db.begin().await.map_err(refused)?;
+        let row = row.insert(&txn).await.map_err(refused)?;
+        of_a_run(&txn, row.run_id).await?;
+        txn.commit().await.map_err(refused)?;
+{%- else %}
         let row = row.insert(&self.db).await.map_err(refused)?;
+{%- endif %}
         Ok(read(row)?)
     }
 
@@ -324,7 +345,7 @@ impl Store {
     /// Puts that in place of what the {{word}} was; `None`: there is no such {{word}}.
     ///
     /// # Errors
-    /// {% if kinds is containing("unique") %}`Invalid` where another one has what is unique; w{% else %}W{% endif %}hen the database fails.
+    /// {% if of_run %}`Invalid` where there is no such run{% if kinds is containing("unique") %}, or another one has what is unique{% endif %}; w{% elif kinds is containing("unique") %}`Invalid` where another one has what is unique; w{% else %}W{% endif %}hen the database fails.
     pub async fn change_{{one}}(
         &self,
         id: Uuid,
@@ -333,31 +354,35 @@ impl Store {
         at: Timestamp,
 {%- endif %}
     ) -> Result<Option<{{type}}>, RunError> {
-{%- if timed %}
-        let row = ActiveModel {
-            id: Unchanged(id),
-            updated_at: Set(at.as_millis()),
-            ..given(form)?
-        };
-        match row.update(&self.db).await {
-            Ok(row) => Ok(Some(read(row)?)),
-            Err(DbErr::RecordNotUpdated) => Ok(None),
-            Err(error) => Err(refused(error)),
-        }
-{%- elif fields | length == 0 %}
+{%- if not timed and fields | length == 0 %}
         // There is nothing in it that could change.
         given(form)?;
         Ok(self.find_{{one}}(id).await?)
 {%- else %}
         let row = ActiveModel {
             id: Unchanged(id),
+{%- if timed %}
+            updated_at: Set(at.as_millis()),
+{%- endif %}
             ..given(form)?
         };
+{%- if of_run %}
+        let txn = self.db.begin().await.map_err(refused)?;
+        let row = match row.update(&txn).await {
+            Ok(row) => row,
+            Err(DbErr::RecordNotUpdated) => return Ok(None),
+            Err(error) => return Err(refused(error)),
+        };
+        of_a_run(&txn, row.run_id).await?;
+        txn.commit().await.map_err(refused)?;
+        Ok(Some(read(row)?))
+{%- else %}
         match row.update(&self.db).await {
             Ok(row) => Ok(Some(read(row)?)),
             Err(DbErr::RecordNotUpdated) => Ok(None),
             Err(error) => Err(refused(error)),
         }
+{%- endif %}
 {%- endif %}
     }
 
@@ -371,6 +396,23 @@ impl Store {
     }
 }
 
+{% if of_run -%}
+/// Makes sure that the run is there, and stays until the transaction has ended: whoever deletes it waits, and then finds this row. Asked
+/// after the row is written, when SQLite has its lock.
+async fn of_a_run(txn: &Transaction, run: {% if of_run is ending_with("?") %}Option<Uuid>{% else %}Uuid{% endif %}) -> Result<(), RunError> {
+{%- if of_run is ending_with("?") %}
+    let Some(run) = run else {
+        return Ok(());
+    };
+{%- endif %}
+    let run = runs::Entity::find_by_id(run).lock(LockType::KeyShare);
+    match run.one(txn).await.map_err(StoreError::Database)? {
+        Some(_) => Ok(()),
+        None => Err(RunError::Invalid(vec![Violation::new("/run_id", "there is no such run")])),
+    }
+}
+
+{% endif -%}
 /// What the caller gives of a row.
 fn given(form: &{{form}}) -> Result<ActiveModel, StoreError> {
     Ok(ActiveModel {

@@ -35,12 +35,15 @@
 {% endif -%}
 {% set_global fields = fields | concat(with=c.0 ~ "|" ~ f) -%}
 {% endfor -%}
+{# Whether it belongs to a run, and goes with it: "run", "run?" where it may, or nothing. -#}
+{% set of_run = "" -%}
 {% for r in references -%}
 {% set end = "" -%}
 {% if r.0 is ending_with("?") %}{% set end = "null" %}{% endif -%}
 {% set column = r.0 | trim_end_matches(pat="?") -%}
 {% set column = column ~ "_id" -%}
 {% if r.1 %}{% set column = r.1 %}{% endif -%}
+{% if column == "run_id" %}{% set_global of_run = r.0 %}{% endif -%}
 {% set_global fields = fields | concat(with=column ~ "|ref|" ~ end ~ "||uuid|Uuid|Uuid") -%}
 {% endfor -%}
 {# Which kinds there are, as one text. -#}
@@ -65,19 +68,20 @@ use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
-    conversation::{ {{- form -}} {% if timed %}, Timestamp{% endif %}{% if kinds is containing("unique") %}, RunError{% endif -%} },
+    conversation::{ {{- form -}} {% if timed %}, Timestamp{% endif %}{% if of_run or kinds is containing("unique") %}, RunError{% endif -%} },
     models::Store,
 };
 use serde_json::json;
 use uuid::Uuid;
 
-use super::open;
+use super::{% if of_run %}{new_run, open}{% else %}open{% endif %};
 use crate::support::Database;
 
-fn form() -> {{form}} {
+fn form({% if of_run %}run: Uuid{% endif %}) -> {{form}} {
     serde_json::from_value(json!({
 {%- for field in fields %}{% set f = field | split(pat="|") %}
         "{{f.0}}": {% if f.1 == "string" or f.1 == "text" %}"a text"
+{%- elif f.0 == "run_id" and of_run %}run
 {%- elif f.1 == "uuid" or f.1 == "ref" %}"00000000-0000-7000-8000-000000000000"
 {%- elif f.1 == "int" or f.1 == "unsigned" %}7
 {%- elif f.1 == "float" or f.1 == "double" %}0.5
@@ -94,7 +98,12 @@ async fn kept(uri: &str) {
     let db = open(uri).await;
     Migrator::up(&db, None).await.unwrap();
     let store = Store::new(db.clone(), Duration::from_secs(5));
+{%- if of_run %}
+    let (nobody, run) = (Uuid::nil(), new_run(&store).await.as_uuid());
+    let (orphan, form, id) = (form(nobody), form(run), Uuid::now_v7());
+{%- else %}
     let (form, id) = (form(), Uuid::now_v7());
+{%- endif %}
     form.check().unwrap();
 {%- if timed %}
     let (then, later) = (Timestamp::from_millis(1_000), Timestamp::from_millis(2_000));
@@ -110,6 +119,17 @@ async fn kept(uri: &str) {
     assert_eq!((changed.created_at, changed.updated_at), (then, later));
 {%- else %}
     assert_eq!(changed, new);
+{%- endif %}
+{%- if of_run %}
+    for orphan in [
+        store.insert_{{one}}(Uuid::now_v7(), &orphan{% if timed %}, then{% endif %}).await.map(Some),
+        store.change_{{one}}(id, &orphan{% if timed %}, later{% endif %}).await,
+    ] {
+        let Err(RunError::Invalid(broken)) = orphan else {
+            panic!("{orphan:?}");
+        };
+        assert_eq!(broken[0].pointer, "/run_id");
+    }
 {%- endif %}
     let second = Uuid::now_v7();
     let inserted = store.insert_{{one}}(second, &form{% if timed %}, then{% endif %}).await;

@@ -2,6 +2,9 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
+/// As W3C writes them; null where the run was started without.
+const COLUMNS: [&str; 2] = ["traceparent", "tracestate"];
+
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
@@ -12,25 +15,26 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .alter_table(
-                Table::alter()
-                    .table("runs")
-                    // As W3C writes it; null where the run was started without one.
-                    .add_column(string_null("traceparent"))
-                    .to_owned(),
-            )
-            .await
+        // SQLite adds one column a statement.
+        for column in COLUMNS {
+            manager
+                .alter_table(
+                    Table::alter()
+                        .table("runs")
+                        .add_column(string_len_null(column, 512))
+                        .to_owned(),
+                )
+                .await?;
+        }
+        Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .alter_table(
-                Table::alter()
-                    .table("runs")
-                    .drop_column("traceparent")
-                    .to_owned(),
-            )
-            .await
+        for column in COLUMNS {
+            manager
+                .alter_table(Table::alter().table("runs").drop_column(column).to_owned())
+                .await?;
+        }
+        Ok(())
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     },
     providers::KINDS,
     settings::{self, ApiKind, Environment, ServerOverrides, Settings},
-    telemetry::log::{Cut, JsonLines},
+    telemetry::log::{Cut, JsonLines, tell_panics},
 };
 
 /// Stands in the `settings:` block of a configuration that the command line has loaded: the process's environment counts there.
@@ -117,10 +117,39 @@ pub(super) fn works_only() -> bool {
 /// # Errors
 /// When it does not.
 pub(super) fn check_blocks(config: &Config) -> Result<()> {
-    let cors = config.server.middlewares.cors.as_ref();
-    if cors.is_some_and(|cors| cors.enable) {
-        let reason = "server.middlewares.cors is not used: list the origins in settings.http.allowed_origins";
-        return Err(Error::string(reason));
+    let set = &config.server.middlewares;
+    let unused = [
+        (
+            "cors",
+            set.cors.as_ref().is_some_and(|it| it.enable),
+            "list the origins in settings.http.allowed_origins",
+        ),
+        (
+            "remote_ip",
+            set.remote_ip.as_ref().is_some_and(|it| it.enable),
+            "list the proxies in settings.http.trusted_proxies",
+        ),
+        (
+            "limit_payload",
+            set.limit_payload.is_some(),
+            "set settings.http.body_limit_bytes",
+        ),
+        (
+            "etag",
+            set.etag.as_ref().is_some_and(|it| it.enable),
+            "answers that can be kept have their own",
+        ),
+        (
+            "fallback",
+            set.fallback.as_ref().is_some_and(|it| it.enable),
+            "what there is no route for is a problem like others",
+        ),
+    ];
+    for (name, is_set, instead) in unused {
+        if is_set {
+            let reason = format!("server.middlewares.{name} is not used: {instead}");
+            return Err(Error::string(&reason));
+        }
     }
     if config.workers.mode == WorkerMode::BackgroundQueue && is_memory(&config.database.uri) {
         return Err(nobody_finds("a job queue (workers.mode: BackgroundQueue)"));
@@ -279,7 +308,10 @@ pub(super) fn init_logger(config: &loco_rs::config::Logger) -> Result<bool> {
         let filter = logger::init_env_filter::<App>(config.override_filter.as_ref(), level);
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let layer = match config.format {
-            logger::Format::Json => JsonLines::new(std::io::stderr).boxed(),
+            logger::Format::Json => {
+                tell_panics();
+                JsonLines::new(std::io::stderr).boxed()
+            }
             _ => logger::init_layer(Cut(std::io::stderr), &config.format, colours),
         };
         tracing_subscriber::registry()

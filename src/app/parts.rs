@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use loco_rs::{
     Error, Result,
     app::AppContext,
-    controller::middleware::{MiddlewareLayer, default_middleware_stack},
+    controller::{
+        AppRoutes,
+        middleware::{MiddlewareLayer, default_middleware_stack},
+    },
     environment::Environment as LocoEnvironment,
 };
 use migration::{Migrator, MigratorTrait as _};
@@ -14,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     boot::{explained, pool, works_only},
     login,
+    operators::Operators,
+    serve::ServeOptions,
     telemetry::{Sources, Telemetry},
 };
 use crate::{
@@ -55,6 +60,8 @@ pub struct Parts {
     telemetry: Telemetry,
     /// Whose tokens are taken.
     oidc: Option<Arc<Oidc>>,
+    /// Those who see how this process is, on a port of their own.
+    pub(super) operators: Operators,
     door: Door,
 }
 
@@ -135,6 +142,7 @@ impl Parts {
             simulator,
             telemetry,
             oidc: login::oidc(&settings)?,
+            operators: Operators::default(),
             door,
         })
     }
@@ -144,6 +152,11 @@ impl Parts {
         ctx.shared_store.insert(self.door.clone());
         ctx.shared_store.insert(self.supervisor.clone());
         ctx.shared_store.insert(self);
+    }
+
+    /// Takes note of the routes that are served.
+    pub(super) fn expect(&self, routes: &AppRoutes) {
+        self.telemetry.expect(routes);
     }
 
     /// Leaves the runs to other processes. HTTP goes on meanwhile; a stream ends by itself once its run is left.
@@ -157,6 +170,11 @@ impl Parts {
         self.shut_down().await;
     }
 
+    /// Waits for nothing more: the process ends at once.
+    pub(super) fn abandon(&self) {
+        self.telemetry.forget();
+    }
+
     /// Ends everything: open streams first, then the runs' tasks, then the simulator.
     pub async fn shut_down(self) {
         self.shutdown.cancel();
@@ -165,6 +183,7 @@ impl Parts {
             oidc.end().await;
         }
         self.telemetry.end().await;
+        self.operators.end().await;
         drop(self.simulator);
     }
 }
@@ -203,6 +222,15 @@ pub async fn stored(ctx: &AppContext) -> Result<Store> {
     }
     migrated(ctx).await?;
     store(ctx)
+}
+
+/// What bounds the connections of whoever comes.
+pub(super) fn serve_options(settings: &Settings) -> ServeOptions {
+    ServeOptions {
+        header_timeout: settings.http.header_timeout,
+        keep_alive: settings.http.keep_alive,
+        grace: settings.http.shutdown_grace,
+    }
 }
 
 /// The settings, as `after_context` has left them.
@@ -275,6 +303,9 @@ pub(super) async fn warn(ctx: &AppContext) -> Result<()> {
     let settings = settings_of(ctx)?;
     if works_only() {
         tracing::info!("this process only drives runs; others answer requests");
+        if settings.metrics_binding.is_none() {
+            tracing::info!("nobody can read its metrics: set settings.metrics.binding");
+        }
     } else if settings.dev_mode {
         tracing::warn!(
             "DEV_MODE is on: NO LOGIN, NO LIMITS. Anybody who reaches this port can start runs."

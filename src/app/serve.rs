@@ -17,6 +17,8 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
+use super::leftover::lend;
+
 /// What bounds a connection.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
@@ -117,6 +119,12 @@ fn service(
     hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         asked.notify_one();
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().call(request.map(axum::body::Body::new))
+        let (request, leftover) = lend(request);
+        let answering = router.clone().call(request);
+        async move {
+            let answer = answering.await?;
+            leftover.discard(answer.status()).await;
+            Ok(answer)
+        }
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use loco_rs::{Error, Result};
+use loco_rs::{Error, Result, controller::AppRoutes};
 
 use crate::{
     conversation::{Catalogue, Counts, Meter, Traces, Tracing},
@@ -44,6 +44,8 @@ impl Telemetry {
                 endpoint: tracing.endpoint.clone(),
                 service_name: tracing.service_name.clone(),
                 record_content: tracing.record_content,
+                queue: tracing.queue,
+                batch: tracing.batch,
             };
             Tracer::new(&options).map(Arc::new).map_err(Error::wrap)
         });
@@ -57,6 +59,15 @@ impl Telemetry {
         })
     }
 
+    /// Takes note of the routes that are served.
+    pub(super) fn expect(&self, routes: &AppRoutes) {
+        for route in routes.collect() {
+            let methods = route.actions.iter().map(|method| method.as_str());
+            self.metrics
+                .expect(methods.map(|method| (method, route.uri.as_str())));
+        }
+    }
+
     /// What writes the metrics as they are at that moment.
     pub(super) fn exposition(&self, sources: Sources) -> Arc<dyn Fn() -> String + Send + Sync> {
         let metrics = Arc::clone(&self.metrics);
@@ -66,8 +77,21 @@ impl Telemetry {
     /// Sends the spans that are left.
     pub(super) async fn end(self) {
         if let Some(tracer) = self.tracer {
-            // It waits for the collector. If it breaks down, that has been said.
-            let _ = tokio::task::spawn_blocking(move || tracer.end()).await;
+            // It waits for the collector, on a thread that nobody else waits for: the end of the runtime would wait for its own. If it
+            // breaks down, that has been said.
+            let (ended, end) = tokio::sync::oneshot::channel();
+            std::thread::spawn(move || {
+                tracer.end();
+                ended.send(())
+            });
+            let _ = end.await;
+        }
+    }
+
+    /// Gives up the spans that are left.
+    pub(super) fn forget(&self) {
+        if let Some(tracer) = &self.tracer {
+            tracer.forget();
         }
     }
 }

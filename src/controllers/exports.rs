@@ -1,24 +1,30 @@
 //! `/api/export/{run_id}.{format}`: a run as a file.
 
-use std::time::{Duration, Instant};
+mod press;
+
+use std::{
+    convert::Infallible,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use axum::{
+    body::{Body, Bytes},
     extract::{
         Path, Query,
         rejection::{PathRejection, QueryRejection},
     },
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use futures_util::stream;
 use loco_rs::{controller::Routes, prelude::get};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use utoipa::ToSchema;
 
-use super::extract::{Reader, run_id, undecodable};
+use self::press::Press;
+use super::extract::{Reader, invalid_query, run_id, undecodable};
 use crate::{
-    conversation::{RunError, RunId, Said},
+    conversation::{RunError, RunId, Said, Violation},
     orchestrator::TranscriptReader,
     views::{
         export::{
@@ -27,17 +33,6 @@ use crate::{
         problem::Problem,
     },
 };
-
-/// The kinds of files.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "the schema of a file's last name")]
-pub(super) enum ExportFormat {
-    Json,
-    Md,
-    Html,
-    Pdf,
-}
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Display {
@@ -79,8 +74,8 @@ impl Pages for TranscriptReader {
     tag = "runs",
     params(
         ("run_id" = RunId, Path, description = "The run"),
-        ("format" = ExportFormat, Path, description = "The kind of file"),
-        ("inline" = Option<String>, Query, description = "`1` or `true`: to look at in a browser, not to keep"),
+        ("format" = Format, Path, description = "The kind of file"),
+        ("inline" = Option<String>, Query, description = "`1` or `true`: to look at in a browser, not to keep", pattern = "^(1|true|0|false)$"),
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of a file that the client has"),
     ),
     responses(
@@ -107,6 +102,7 @@ impl Pages for TranscriptReader {
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn export_run(
     Reader { door, caller }: Reader,
+    method: Method,
     file: Result<Path<String>, PathRejection>,
     display: Result<Query<Display>, QueryRejection>,
     headers: HeaderMap,
@@ -116,6 +112,7 @@ pub(super) async fn export_run(
     let (id, extension) = file.rsplit_once('.').unwrap_or((&file, ""));
     let id = run_id(id)?;
     let format = Format::of(extension).ok_or_else(unknown_format)?;
+    let inline = is_inline(display)?;
     let mut transcript = door.runs.transcript(&caller.whose(), id).await?;
     let head = transcript.head();
     let tag = etag(&head, format);
@@ -128,52 +125,39 @@ pub(super) async fn export_run(
             let first = transcript.next().await?;
             export::response(streamed, &head, first, transcript)
         }
+        // The headers are all that is asked for.
+        None if method == Method::HEAD => export::pdf_response(without_length()),
         None => pdf(transcript).await?,
     };
-    let name = disposition(id, format, is_inline(display));
+    let name = disposition(id, format, inline);
     Ok(with_headers(response, tag.as_deref(), Some(&name)))
 }
 
-/// How many PDFs are made at a time: each takes a core, and memory (some 100 MB for the longest). A static one, because it is the machine's.
-static PDF_PLACES: Semaphore = Semaphore::const_new(2);
+/// Where PDFs are made: each takes a core, and memory (some 100 MB for the longest). A static one, because it is the machine's. The
+/// longest that is taken on needs a part of its 30 s.
+static PDFS: LazyLock<Press> =
+    LazyLock::new(|| Press::new(2, Duration::from_secs(10), Duration::from_secs(30)));
 
-/// How long a request waits for its place.
-const PDF_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long one may take; the longest that is taken on needs a part of it.
-const PDF_TIME: Duration = Duration::from_secs(30);
-
-/// The transcript as a PDF, made beside the async threads.
+/// The transcript as a PDF.
 async fn pdf(mut transcript: TranscriptReader) -> Result<Response, Problem> {
-    let busy = || Problem::busy("too many PDFs are being made");
-    let place = tokio::time::timeout(PDF_PATIENCE, PDF_PLACES.acquire()).await;
-    let place = place.ok().and_then(Result::ok).ok_or_else(busy)?;
+    let place = PDFS.place().await?;
     let (mut said, mut bytes) = (Vec::new(), 0);
     while let Some(page) = transcript.next().await? {
-        bytes += page
-            .iter()
-            .map(|said| said.message.text.len())
-            .sum::<usize>();
+        let texts = page.iter().map(|said| said.message.text.len());
+        bytes += texts.sum::<usize>();
         if bytes > MAX_PDF_TEXT_BYTES {
             return Err(PdfError::TooLong.into());
         }
         said.extend(page);
     }
     let head = transcript.head();
-    let gone = CancellationToken::new();
-    // Who leaves, leaves the place to others soon.
-    let waiting = gone.clone().drop_guard();
-    let made = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        let begun = Instant::now();
-        let go_on = || !gone.is_cancelled() && begun.elapsed() < PDF_TIME;
-        export::pdf(&head, &said, &go_on)
-    });
-    let made = made.await.map_err(|panicked| {
-        Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR).caused_by(Box::new(panicked))
-    })?;
-    drop(waiting);
-    Ok(export::pdf_response(made?))
+    let made = PDFS.work(place, move |go_on| export::pdf(&head, &said, go_on));
+    Ok(export::pdf_response(made.await??.into()))
+}
+
+/// How long a file is that is not made, nobody knows.
+fn without_length() -> Body {
+    Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())
 }
 
 fn unknown_format() -> Problem {
@@ -189,9 +173,16 @@ fn unknown_format() -> Problem {
     )
 }
 
-fn is_inline(display: Result<Query<Display>, QueryRejection>) -> bool {
-    let inline = display.ok().and_then(|Query(display)| display.inline);
-    inline.is_some_and(|value| value == "1" || value == "true")
+fn is_inline(display: Result<Query<Display>, QueryRejection>) -> Result<bool, Problem> {
+    let inline = display.map(|Query(display)| display.inline);
+    match inline.as_ref().map(Option::as_deref) {
+        Ok(None | Some("0" | "false")) => Ok(false),
+        Ok(Some("1" | "true")) => Ok(true),
+        _ => {
+            let reason = "must be 1, true, 0 or false, and be there once";
+            Err(invalid_query(vec![Violation::new("/inline", reason)]))
+        }
+    }
 }
 
 /// Whether the client says that it has the file of that tag (RFC 9110, 13.1.2): compared weakly, and what is no tag is passed over.
@@ -200,7 +191,8 @@ fn has(headers: &HeaderMap, tag: &str) -> bool {
     let mut tags = lines
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(',').map(str::trim));
-    tags.any(|sent| sent == "*" || sent.strip_prefix("W/").unwrap_or(sent) == tag)
+    let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+    tags.any(|sent| sent == "*" || opaque(sent) == opaque(tag))
 }
 
 fn with_headers(mut response: Response, tag: Option<&str>, name: Option<&str>) -> Response {

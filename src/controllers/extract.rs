@@ -1,6 +1,6 @@
 //! What handlers are given: the door, checked paths, checked bodies. Every rejection is a problem.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
@@ -188,6 +188,19 @@ pub fn undecodable() -> Problem {
     )
 }
 
+/// The answer to a query that breaks rules.
+#[must_use]
+pub fn invalid_query(mistakes: Vec<Violation>) -> Problem {
+    let detail = format!("the query has {} mistake(s)", mistakes.len());
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "invalid-query",
+        "Invalid query",
+        detail,
+    )
+    .with_errors(mistakes)
+}
+
 /// Media types that JSON bodies may have.
 const JSON: &[&str] = &["application/json"];
 const MERGE_PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
@@ -284,7 +297,7 @@ async fn whole(request: Request, ctx: &AppContext) -> Result<(HeaderMap, Bytes),
     Ok((parts.headers, read(body, limit).await?))
 }
 
-/// Reads a body up to the limit.
+/// Reads a body up to the limit. What is left of one that is over it, the server throws away.
 async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -299,7 +312,6 @@ async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
         })?;
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
         if bytes.len() > limit {
-            discard(body).await;
             let detail = format!("the body is over the limit of {limit} bytes");
             return Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -310,24 +322,6 @@ async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
         }
     }
     Ok(bytes.into())
-}
-
-/// How much of a body that is too large is read, and for how long: a client that is still sending sees no answer.
-const DISCARDED: usize = 4 * 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(2);
-
-async fn discard(mut body: Body) {
-    let reading = async {
-        let mut seen = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            seen += frame.data_ref().map_or(0, Bytes::len);
-            if seen > DISCARDED {
-                return;
-            }
-        }
-    };
-    // What does not come in time is not waited for: the answer goes out all the same.
-    let _ = tokio::time::timeout(PATIENCE, reading).await;
 }
 
 /// Only JSON: a form's types pass without a preflight, and nothing else is understood.

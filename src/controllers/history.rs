@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use axum::{
     extract::{FromRequestParts, Query},
-    http::{StatusCode, Uri, request::Parts},
+    http::{Uri, request::Parts},
 };
 use utoipa::IntoParams;
 
+use super::extract::invalid_query;
 use crate::{
     conversation::{HistoryCursor, HistoryFilter, RunId, RunStatus, Timestamp, Violation, words},
     views::problem::Problem,
@@ -68,20 +69,9 @@ impl<S: Send + Sync> FromRequestParts<S> for HistoryQuery {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
             .await
-            .map_err(|_| invalid(vec![Violation::new("", "is not UTF-8 after decoding")]))?;
-        read(&pairs, parts.uri.clone()).map_err(invalid)
+            .map_err(|_| invalid_query(vec![Violation::new("", "is not UTF-8 after decoding")]))?;
+        read(&pairs, parts.uri.clone()).map_err(invalid_query)
     }
-}
-
-fn invalid(mistakes: Vec<Violation>) -> Problem {
-    let detail = format!("the query has {} mistake(s)", mistakes.len());
-    Problem::new(
-        StatusCode::BAD_REQUEST,
-        "invalid-query",
-        "Invalid query",
-        detail,
-    )
-    .with_errors(mistakes)
 }
 
 fn read(pairs: &[(String, String)], url: Uri) -> Result<HistoryQuery, Vec<Violation>> {

@@ -1,12 +1,13 @@
 //! `/metrics`: for Prometheus.
 
 use axum::{
+    Router,
     http::header,
     response::{IntoResponse as _, Response},
 };
-use loco_rs::{controller::Routes, prelude::get};
+use loco_rs::{app::AppContext, controller::Routes, prelude::get};
 
-use super::extract::Door;
+use super::{extract::Door, health};
 
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -25,6 +26,14 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn show_metrics(door: Door) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], (door.metrics)()).into_response()
+}
+
+/// The routes of a port that only the operators reach. Nothing stands before them, no login either.
+pub fn for_operators() -> Router<AppContext> {
+    Router::new()
+        .route("/metrics", get(show_metrics))
+        .route("/_ping", get(health::ping))
+        .route("/_readiness", get(health::readiness))
 }
 
 /// The routes.

@@ -8,7 +8,7 @@ use axum::{
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::extract::undecodable;
+use super::extract::{invalid_query, undecodable};
 use crate::{conversation::Violation, views::problem::Problem};
 
 /// How many items are listed where the request does not say, and at most.
@@ -66,15 +66,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
             .await
-            .map_err(|_| invalid(vec![Violation::new("", "is not UTF-8 after decoding")]))?;
-        read(&pairs).map_err(invalid)
+            .map_err(|_| invalid_query(vec![Violation::new("", "is not UTF-8 after decoding")]))?;
+        read(&pairs).map_err(invalid_query)
     }
-}
-
-fn invalid(mistakes: Vec<Violation>) -> Problem {
-    let detail = format!("the query has {} mistake(s)", mistakes.len());
-    let (slug, title) = ("invalid-query", "Invalid query");
-    Problem::new(StatusCode::BAD_REQUEST, slug, title, detail).with_errors(mistakes)
 }
 
 fn read(pairs: &[(String, String)]) -> Result<Page, Vec<Violation>> {

@@ -44,6 +44,35 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Auth,
+        Self::Permission,
+        Self::NotFound,
+        Self::InvalidRequest,
+        Self::ContextExceeded,
+        Self::RateLimited,
+        Self::Overloaded,
+        Self::Server,
+        Self::Timeout,
+        Self::Truncated,
+        Self::Malformed,
+        Self::TextTooLong,
+        Self::NoSummary,
+        Self::ProviderNotConfigured,
+        Self::CrashedRepeatedly,
+        Self::Internal,
+    ];
+
+    /// Whether a provider request can fail so; the others are a run's.
+    #[must_use]
+    pub fn is_of_an_attempt(self) -> bool {
+        !matches!(
+            self,
+            Self::ProviderNotConfigured | Self::CrashedRepeatedly | Self::Internal
+        )
+    }
+
     /// The word on the wire and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -9,6 +9,9 @@ use std::{fmt, sync::Arc};
 /// The most bytes of what other tools hand along (<https://www.w3.org/TR/trace-context/#tracestate-limits>).
 const MAX_STATE: usize = 512;
 
+/// Members that are longer are left out first, where there is too much.
+const LONG_MEMBER: usize = 128;
+
 /// A place in a trace, as W3C's headers `traceparent` and `tracestate` say it (<https://www.w3.org/TR/trace-context/>).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TraceContext {
@@ -41,15 +44,9 @@ impl TraceContext {
             return None;
         }
         let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
-        let fine = tracestate.len() <= MAX_STATE
-            && tracestate.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         Some(Self {
             parent: format!("00-{trace}-{span}-0{}", u8::from(sampled)),
-            state: if fine {
-                tracestate.trim().to_owned()
-            } else {
-                String::new()
-            },
+            state: state(tracestate),
         })
     }
 
@@ -70,6 +67,23 @@ impl TraceContext {
     pub fn trace_id(&self) -> &str {
         self.parent.get(3..35).unwrap_or_default()
     }
+}
+
+/// What is handed along: whole members, the newest first, as many as fit. Long ones go before others, as the standard has it.
+fn state(tracestate: &str) -> String {
+    if !tracestate.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return String::new();
+    }
+    let members = tracestate.split(',').map(str::trim);
+    let mut members: Vec<&str> = members.filter(|member| !member.is_empty()).collect();
+    let length = |members: &[&str]| members.iter().map(|member| member.len() + 1).sum::<usize>();
+    while length(&members) > MAX_STATE + 1 {
+        let long = members
+            .iter()
+            .rposition(|member| member.len() > LONG_MEMBER);
+        members.remove(long.unwrap_or(members.len() - 1));
+    }
+    members.join(",")
 }
 
 /// What a span is of.
@@ -206,6 +220,24 @@ mod tests {
             assert_eq!(read(&later, "é"), Some(bare.clone()), "{later}");
         }
         assert_eq!(read(&sampled, &"x".repeat(600)), Some(bare));
+        let (long, short) = (
+            format!("l={}", "x".repeat(300)),
+            "s=".to_owned() + &"y".repeat(120),
+        );
+        for (state, kept) in [
+            (
+                format!("a=1 , {long},{short},{short}"),
+                format!("a=1,{short},{short}"),
+            ),
+            (
+                format!("a=1,{}", vec!["b=2"; 200].join(",")),
+                format!("a=1{}", ",b=2".repeat(127)),
+            ),
+            (format!(",a=1,,{long},"), format!("a=1,{long}")),
+        ] {
+            let read = read(&sampled, &state);
+            assert_eq!(read, Some((sampled.clone(), kept)), "{state}");
+        }
         let unsampled = format!("00-{TRACE}-{SPAN}-00");
         assert_eq!(
             read(&unsampled, ""),

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The paths that anybody may ask. All others need a login.
-const OPEN: [&str; 4] = [
+pub(super) const OPEN: [&str; 4] = [
     "/_ping",
     "/_health",
     "/_readiness",
@@ -25,7 +25,7 @@ const OPEN: [&str; 4] = [
 ];
 
 /// The one that the settings may open, too.
-const METRICS: &str = "/metrics";
+pub(super) const METRICS: &str = "/metrics";
 
 /// Says who is asking, also where no login is asked for: then it is nobody, who may do all.
 pub(super) struct Auth {

@@ -2,55 +2,35 @@
 //!
 //! The list is the one by which `cross_site` admits unsafe requests: an origin that may change something may also read. Empty, as it
 //! is by default, nothing is sent and no page of another origin reads anything.
+//!
+//! Only a preflight of a listed origin is answered here; any other `OPTIONS` is a request like others.
 
 use axum::{
     Router,
-    http::{HeaderName, HeaderValue, Method, header},
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse as _, Response},
 };
 use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
-use std::time::Duration;
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::Guards;
 
 /// What a page may send. `Authorization` is never meant by a `*`; the others are named with it.
-const REQUEST_HEADERS: [HeaderName; 10] = [
-    header::ACCEPT,
-    header::AUTHORIZATION,
-    header::CACHE_CONTROL,
-    header::CONTENT_TYPE,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("last-event-id"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("x-request-id"),
-];
+const REQUEST_HEADERS: &str = "accept, authorization, cache-control, content-type, if-match, if-none-match, idempotency-key, \
+                               last-event-id, traceparent, tracestate, x-request-id";
 
 /// What a page may read beside what browsers show to everybody.
-const ANSWER_HEADERS: [HeaderName; 9] = [
-    header::CONTENT_DISPOSITION,
-    header::ETAG,
-    header::LINK,
-    header::LOCATION,
-    header::RETRY_AFTER,
-    header::WWW_AUTHENTICATE,
-    HeaderName::from_static("ratelimit"),
-    HeaderName::from_static("ratelimit-policy"),
-    HeaderName::from_static("x-request-id"),
-];
+const ANSWER_HEADERS: &str = "content-disposition, etag, link, location, retry-after, www-authenticate, ratelimit, ratelimit-policy, \
+                              x-request-id";
 
-const METHODS: [Method; 6] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-];
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
-/// How long a browser may remember what a preflight was told: the most that Chromium keeps.
-const MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
+/// How long a browser may remember what a preflight was told, in seconds: the most that Chromium keeps.
+const MAX_AGE: &str = "7200";
+
+/// By what the answers differ.
+const VARY: &str = "origin, access-control-request-method, access-control-request-headers";
 
 pub(super) struct Cors {
     guards: Guards,
@@ -60,10 +40,6 @@ impl Cors {
     pub(super) fn new(guards: Guards) -> Self {
         Self { guards }
     }
-
-    fn origins(&self) -> &[String] {
-        &self.guards.origins.list
-    }
 }
 
 impl MiddlewareLayer for Cors {
@@ -72,23 +48,48 @@ impl MiddlewareLayer for Cors {
     }
 
     fn is_enabled(&self) -> bool {
-        !self.origins().is_empty()
+        !self.guards.origins.list.is_empty()
     }
 
     fn config(&self) -> serde_json::Result<serde_json::Value> {
-        Ok(serde_json::json!({"enable": self.is_enabled(), "allowed_origins": self.origins()}))
+        let origins = &self.guards.origins.list;
+        Ok(serde_json::json!({"enable": self.is_enabled(), "allowed_origins": origins}))
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
-        let origins = self.origins().iter();
-        let origins = origins.filter_map(|origin| HeaderValue::from_str(origin).ok());
-        let layer = CorsLayer::new()
-            .allow_origin(AllowOrigin::list(origins))
-            .allow_credentials(true)
-            .allow_methods(METHODS)
-            .allow_headers(REQUEST_HEADERS)
-            .expose_headers(ANSWER_HEADERS)
-            .max_age(MAX_AGE);
-        Ok(app.layer(layer))
+        Ok(app.layer(from_fn_with_state(self.guards.clone(), share)))
     }
+}
+
+async fn share(State(guards): State<Guards>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let origin = headers
+        .get(header::ORIGIN)
+        .filter(|origin| guards.origins.lists(origin))
+        .cloned();
+    let asks_first = *request.method() == Method::OPTIONS
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let (mut answer, told): (Response, &[(HeaderName, &'static str)]) =
+        if origin.is_some() && asks_first {
+            let told = &[
+                (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+                (header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
+                (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE),
+            ];
+            (StatusCode::NO_CONTENT.into_response(), told)
+        } else {
+            let told = &[(header::ACCESS_CONTROL_EXPOSE_HEADERS, ANSWER_HEADERS)];
+            (next.run(request).await, told)
+        };
+    let headers = answer.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static(VARY));
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let yes = HeaderValue::from_static("true");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+        for (name, value) in told {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    answer
 }

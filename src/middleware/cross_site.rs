@@ -7,7 +7,7 @@
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
@@ -67,10 +67,18 @@ async fn refuse_cross_site(State(guards): State<Guards>, request: Request, next:
 }
 
 impl AllowedOrigins {
+    /// Whether the list has that `Origin`.
+    pub(super) fn lists(&self, origin: &HeaderValue) -> bool {
+        let mut list = self.list.iter();
+        list.any(|allowed| allowed.as_bytes() == origin.as_bytes())
+    }
+
     fn admit(&self, headers: &HeaderMap) -> bool {
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         let origin = text("origin");
-        let listed = origin.is_some_and(|origin| self.list.iter().any(|allowed| allowed == origin));
+        let listed = headers
+            .get(header::ORIGIN)
+            .is_some_and(|origin| self.lists(origin));
         match (text("sec-fetch-site"), origin) {
             (Some("same-origin" | "none"), _) => true,
             (Some("same-site"), _) => self.same_site || listed,

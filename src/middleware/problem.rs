@@ -1,6 +1,6 @@
-//! The outermost layer of ours: every error answer as problem+json with the request's id, and one log line a request.
+//! Every error answer as problem+json with the request's id, and one log line a request.
 
-use std::{error::Error, fmt::Write as _, time::Instant};
+use std::time::Instant;
 
 use axum::{
     Router,
@@ -18,6 +18,7 @@ use loco_rs::{
 use serde_json::Value;
 use tracing::Instrument as _;
 
+use super::auth;
 use crate::{
     conversation::{Attribute, Beginning, Span, SpanKind, TraceContext, Tracing},
     views::problem::{self, Cause, Problem},
@@ -56,7 +57,7 @@ async fn tell(State(tracing): State<Tracing>, mut request: Request, next: Next) 
     // The path alone: a query may hold a ticket.
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     // Those who ask all the time are of no interest.
-    let quiet = path.starts_with("/_") || path == "/metrics";
+    let quiet = auth::OPEN.contains(&path.as_str()) || path == auth::METRICS;
     let mut way = if quiet {
         Span::default()
     } else {
@@ -92,11 +93,16 @@ async fn tell(State(tracing): State<Tracing>, mut request: Request, next: Next) 
 /// The request's span, by OpenTelemetry's conventions for HTTP (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>): it names
 /// the route, and neither ids nor what stands in a query.
 fn begin(tracing: &Tracing, request: &Request) -> Span {
-    let header = |name: &str| {
-        let value = request.headers().get(name);
-        value.and_then(|value| value.to_str().ok()).unwrap_or("")
+    let lines = |name: &str| {
+        let lines = request.headers().get_all(name).iter();
+        let lines: Option<Vec<&str>> = lines.map(|value| value.to_str().ok()).collect();
+        lines.unwrap_or_default()
     };
-    let parent = TraceContext::read(header("traceparent"), header("tracestate"));
+    // A place can be one only; the list of what others say may come in several lines.
+    let parent = match lines("traceparent")[..] {
+        [traceparent] => TraceContext::read(traceparent, &lines("tracestate").join(",")),
+        _ => None,
+    };
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("", MatchedPath::as_str);
     let method = match request.method().as_str() {
@@ -131,18 +137,12 @@ fn log(response: &Response, started: Instant, quiet: bool) {
     let status = response.status().as_u16();
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if let Some(Cause(cause)) = response.extensions().get::<Cause>() {
-        let mut chain = cause.to_string();
-        let mut source = cause.source();
-        while let Some(deeper) = source {
-            // Writing into a string cannot fail.
-            let _ = write!(chain, ": {deeper}");
-            source = Error::source(deeper);
-        }
+        let cause = problem::with_causes(cause);
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             // It passes by itself, and the client was told to come back.
-            tracing::warn!(status, duration_ms, cause = chain, "request put off");
+            tracing::warn!(status, duration_ms, cause, "request put off");
         } else {
-            tracing::error!(status, duration_ms, cause = chain, "request failed");
+            tracing::error!(status, duration_ms, cause, "request failed");
         }
     } else if quiet {
         tracing::debug!(status, duration_ms, "request answered");
@@ -178,6 +178,5 @@ fn with_id(response: Response, id: &str) -> Response {
     parts
         .headers
         .insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-    debug_assert!(parts.status != StatusCode::OK);
     Response::from_parts(parts, Body::from(text))
 }

@@ -219,6 +219,37 @@ impl Store {
         })
     }
 
+    /// The events of that change, if the log has them after that seq: resolves a commit whose answer was lost, where the run may be
+    /// another's since.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn logged(
+        &self,
+        run: RunId,
+        after_seq: u64,
+        change: &Change,
+    ) -> Result<Option<Vec<LoggedEvent>>, StoreError> {
+        let planned = events::number(&change.events, after_seq + 1, change.at)?;
+        let count = u64::try_from(planned.len()).unwrap_or(u64::MAX);
+        let logged = self.events_after(run, after_seq, count).await?;
+        Ok((logged == planned).then_some(logged))
+    }
+
+    /// Whether the run wants an owner, in that epoch and at that seq.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_free_at(&self, run: RunId, epoch: u64, seq: u64) -> Result<bool, StoreError> {
+        let row = runs::Entity::find_by_id(run.as_uuid())
+            .filter(runs::Column::LeaseOwner.eq(""))
+            .filter(runs::Column::LeaseEpoch.eq(db_u64(epoch)))
+            .filter(runs::Column::LastSeq.eq(db_u64(seq)))
+            .one(&self.db)
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Whether the run is still the caller's and at which seq: resolves a commit whose answer was lost.
     ///
     /// # Errors

@@ -164,17 +164,19 @@ macro_rules! connection {
             }
 
             async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-                let _writer = self.writing().await?;
-                self.calls
-                    .answer(DatabaseCall::Statement, self.$inner.execute_raw(statement))
-                    .await
+                let executed = async {
+                    let _writer = self.writing().await?;
+                    self.$inner.execute_raw(statement).await
+                };
+                self.calls.answer(DatabaseCall::Statement, executed).await
             }
 
             async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-                let _writer = self.writing().await?;
-                self.calls
-                    .answer(DatabaseCall::Statement, self.$inner.execute_unprepared(sql))
-                    .await
+                let executed = async {
+                    let _writer = self.writing().await?;
+                    self.$inner.execute_unprepared(sql).await
+                };
+                self.calls.answer(DatabaseCall::Statement, executed).await
             }
 
             async fn query_one_raw(

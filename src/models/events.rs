@@ -52,6 +52,21 @@ impl Store {
     }
 }
 
+/// When that event happened.
+pub(super) async fn at(
+    db: &impl ConnectionTrait,
+    run: RunId,
+    seq: u64,
+) -> Result<Option<Timestamp>, StoreError> {
+    let at: Option<i64> = Entity::find_by_id((run.as_uuid(), db_u64(seq)))
+        .select_only()
+        .column(Column::At)
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(at.map(Timestamp::from_millis))
+}
+
 /// Gives events their seqs, from `first` on, and their bytes.
 pub(super) fn number(
     events: &[RunEvent],

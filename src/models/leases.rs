@@ -325,6 +325,35 @@ impl Store {
     }
 }
 
+impl Store {
+    /// What the log says last of a run that [`Store::fail_unread`] ended so at that moment; `None` if it did not.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn was_failed(
+        &self,
+        id: RunId,
+        failure: &Failure,
+        at: Timestamp,
+    ) -> Result<Option<Vec<LoggedEvent>>, StoreError> {
+        let last: Option<i64> = runs::Entity::find_by_id(id.as_uuid())
+            .filter(runs::Column::Status.eq(RunStatus::Failed.as_str()))
+            .filter(runs::Column::ErrorCode.eq(failure.code.as_str()))
+            .filter(runs::Column::ErrorMessage.eq(failure.message.as_str()))
+            .filter(runs::Column::FinishedAt.eq(at.as_millis()))
+            .select_only()
+            .column(runs::Column::LastSeq)
+            .into_tuple()
+            .one(&self.db)
+            .await?;
+        let Some(last) = last.map(read_u64).transpose()? else {
+            return Ok(None);
+        };
+        let logged = self.events_after(id, last.saturating_sub(1), 1).await?;
+        Ok(Some(logged))
+    }
+}
+
 /// The update that makes the node the run's owner, under a new epoch.
 fn take(id: RunId, node: &str) -> UpdateMany<runs::Entity> {
     runs::Entity::update_many()

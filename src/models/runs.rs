@@ -45,6 +45,8 @@ pub struct Claimed {
     pub crashed: bool,
     /// How many owners the run has lost since its last finished turn.
     pub takeovers: u32,
+    /// When the open turn started, whoever started it.
+    pub turn_started: Option<Timestamp>,
     /// The place in a trace from which the run goes on.
     pub trace: Option<TraceContext>,
 }
@@ -151,10 +153,15 @@ impl Store {
             ),
             None => (Asked::default(), Vec::new()),
         };
+        let turn_started = match head.open_seq {
+            Some(seq) => events::at(&self.db, id, seq).await?,
+            None => None,
+        };
         let takeovers = read_u32(row.takeovers)?;
         let owner = row.lease_owner.clone().unwrap_or_default();
+        let state = row.tracestate.as_deref().unwrap_or_default();
         let trace = row.traceparent.as_deref();
-        let trace = trace.and_then(|traceparent| TraceContext::read(traceparent, ""));
+        let trace = trace.and_then(|traceparent| TraceContext::read(traceparent, state));
         let run = row.into_run(newest(&versions))?;
         Ok(Claimed {
             run,
@@ -167,6 +174,7 @@ impl Store {
             waiting,
             crashed: false,
             takeovers,
+            turn_started,
             trace,
         })
     }
@@ -249,6 +257,11 @@ fn new_row(
             .trace
             .as_ref()
             .map(|trace| trace.traceparent().to_owned())),
+        tracestate: Set(plan
+            .trace
+            .as_ref()
+            .map(|trace| trace.tracestate().to_owned())
+            .filter(|state| !state.is_empty())),
         created_at: Set(at.as_millis()),
         started_at: Set(None),
         finished_at: Set(None),

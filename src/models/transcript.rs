@@ -90,6 +90,10 @@ impl TranscriptReader {
             self.page = page;
         }
         let totals = self.totals(&self.page).await?;
+        if self.over {
+            // Also these belong to a run that was there when they were read.
+            self.still_there().await?;
+        }
         let page = std::mem::take(&mut self.page).into_iter().zip(totals);
         let said = page.map(|(message, total)| Said { total, message });
         Ok(Some(said.collect()))

@@ -15,6 +15,16 @@ impl StoreError {
         }
     }
 
+    /// The kind of it in a word, for whoever counts or traces.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::LeaseLost => "lease_lost",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Database(_) => "database",
+        }
+    }
+
     /// What the database said, for the log.
     #[must_use]
     pub fn cause(&self) -> String {

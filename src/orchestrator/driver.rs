@@ -65,6 +65,8 @@ pub(super) struct Driver {
     pub(super) sizes: Sizes,
     /// The run's way here, for tracing tools.
     pub(super) span: Span,
+    /// What ended the drive early, in a word.
+    broken: Option<&'static str>,
     /// Held while the run is suspected of breaking its process down: such runs are tried one at a time.
     suspicion: Option<OwnedSemaphorePermit>,
 }
@@ -118,6 +120,7 @@ impl Driver {
             rests: Vec::new(),
             sizes: Sizes::default(),
             span,
+            broken: None,
             suspicion,
             state: RunState::resumed(claimed, clock::now()),
         }
@@ -128,15 +131,21 @@ impl Driver {
     /// # Errors
     /// When the run was lost to another owner, or the database refuses what the run wants to write; nothing more is written then.
     pub(super) async fn drive(mut self) -> Result<(), StoreError> {
+        let driven = self.keep_driving().await;
+        self.broken = driven.as_ref().err().map(StoreError::word);
+        driven?;
+        let status = self.state.head.status.as_str();
+        tracing::info!(status, turns = self.state.head.turns, "run ended here");
+        Ok(())
+    }
+
+    async fn keep_driving(&mut self) -> Result<(), StoreError> {
         self.begin().await?;
         while let Some(speaker) = self.state.speaker.clone()
             && !self.released
         {
             self.speak(&speaker).await?;
         }
-        let status = self.state.head.status.as_str();
-        self.span.note("parley.run.status", Attribute::Text(status));
-        tracing::info!(status, turns = self.state.head.turns, "run ended here");
         Ok(())
     }
 
@@ -241,7 +250,7 @@ impl Driver {
             }
             let turn_started = self.state.turn_started;
             let planned = plan(&self.state, &step, &[], leaving, at);
-            if self.was_committed(&mut wait).await? {
+            if self.was_committed(&planned, &mut wait).await? {
                 // Commands may have gone with it; whatever they changed, the head that was read knows.
                 let change = Change {
                     head: self.state.head.clone(),
@@ -271,18 +280,22 @@ impl Driver {
 
     /// Whether a commit whose answer was lost went through after all: asks until the database answers. If so, goes on from what it
     /// says.
-    async fn was_committed(&mut self, wait: &mut Duration) -> Result<bool, StoreError> {
+    async fn was_committed(
+        &mut self,
+        planned: &Change,
+        wait: &mut Duration,
+    ) -> Result<bool, StoreError> {
         loop {
             tokio::time::sleep(*wait).await;
             *wait = (*wait * 2).min(COMMIT_WAIT_MAX);
-            match self.look_up().await {
+            match self.look_up(planned).await {
                 Err(error) if error.passes() => {}
                 answer => return answer,
             }
         }
     }
 
-    async fn look_up(&mut self) -> Result<bool, StoreError> {
+    async fn look_up(&mut self, planned: &Change) -> Result<bool, StoreError> {
         let Fence {
             run,
             epoch,
@@ -292,6 +305,7 @@ impl Driver {
         match self.store.stands_at(run, epoch).await? {
             Some(seq) if seq == expected_seq => return Ok(false),
             Some(_) => {}
+            None if self.was_released(planned).await? => return Ok(true),
             None => return Err(StoreError::LeaseLost),
         }
         let logged = self
@@ -306,5 +320,46 @@ impl Driver {
         self.channel.publish(&logged);
         self.state = RunState::resumed(claimed, clock::now());
         Ok(true)
+    }
+
+    /// Whether the run was given up by the change, which ends our epoch: then the log has its events, or, where it has none, the run
+    /// still wants an owner. If so, goes on from the change.
+    async fn was_released(&mut self, planned: &Change) -> Result<bool, StoreError> {
+        let Fence {
+            run,
+            epoch,
+            expected_seq,
+            ..
+        } = self.fence;
+        if !planned.release {
+            return Ok(false);
+        }
+        let logged = if planned.events.is_empty() {
+            let free = self.store.is_free_at(run, epoch + 1, expected_seq).await?;
+            free.then(Vec::new)
+        } else {
+            self.store.logged(run, expected_seq, planned).await?
+        };
+        let Some(logged) = logged else {
+            return Ok(false);
+        };
+        self.released = true;
+        self.channel.publish(&logged);
+        self.state.advance(planned.clone(), &[]);
+        Ok(true)
+    }
+}
+
+impl Drop for Driver {
+    /// However the drive ends, its span says how the run stands.
+    fn drop(&mut self) {
+        let head = &self.state.head;
+        self.span
+            .note("parley.run.status", Attribute::Text(head.status.as_str()));
+        let panicked = std::thread::panicking().then_some("panic");
+        let failed = head.failure.as_ref().map(|failure| failure.code.as_str());
+        if let Some(word) = panicked.or(failed).or(self.broken) {
+            self.span.fail(word);
+        }
     }
 }

@@ -37,6 +37,7 @@ impl RunState {
             messages,
             asked,
             waiting,
+            turn_started,
             ..
         } = claimed;
         // A change that waits is not in the log yet: the open turn is spoken as if nobody had made it, in every attempt alike.
@@ -63,7 +64,7 @@ impl RunState {
             context_policy: run.context_policy,
             bots: run.bots.into_iter().map(told).collect(),
             speaker: None,
-            turn_started: now,
+            turn_started: turn_started.unwrap_or(now),
             transcript: messages,
             head,
             asked,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     conversation::{
-        AttemptFailure, Bot, FailedAttempt, Failure, FailureCode, ParamName, Pricing, Target,
+        AttemptFailure, Bot, FailedAttempt, Failure, FailureCode, ParamName, Pricing, Span, Target,
     },
     models::StoreError,
     providers::{Admission, Obstacle, Place, Provider, Request},
@@ -38,12 +38,25 @@ enum Admitted {
 impl Driver {
     /// Attempts until one of them closes the turn.
     pub(super) async fn speak(&mut self, speaker: &Bot) -> Result<(), StoreError> {
+        let tracing = self.config.tracing.clone();
+        let (run, turn) = (self.state.id, self.state.head.turns);
+        let mut span = spans::turn(&tracing, run, turn, speaker.index, self.span.context());
+        let spoken = self.attempts(speaker, &span).await;
+        let failed = self.state.head.failure.as_ref();
+        let failed = failed.map(|failure| failure.code.as_str());
+        // A turn that fails ends its run.
+        if let Some(word) = failed.or(spoken.as_ref().err().map(StoreError::word)) {
+            span.fail(word);
+        }
+        spoken
+    }
+
+    async fn attempts(&mut self, speaker: &Bot, span: &Span) -> Result<(), StoreError> {
         self.rests.clear();
         let cache_key = format!("{}:{}", self.state.id, speaker.index);
         let mut place = None;
         let tracing = self.config.tracing.clone();
         let (run, turn) = (self.state.id, self.state.head.turns);
-        let span = spans::turn(&tracing, run, turn, speaker.index, self.span.context());
         loop {
             let question = self.question(speaker).await?;
             // Nobody is asked while what is said could not be shown or written down.
@@ -278,9 +291,12 @@ impl Driver {
         spoken: Spoken,
         error: AttemptFailure,
     ) -> Result<bool, StoreError> {
+        // The message is the provider's, and may repeat the prompt: the event `error` has it.
         tracing::warn!(
-            turn = self.state.head.turns, attempt = spoken.attempt,
-            code = error.failure.code.as_str(), reason = %error.failure.message, "attempt failed"
+            turn = self.state.head.turns,
+            attempt = spoken.attempt,
+            code = error.failure.code.as_str(),
+            "attempt failed"
         );
         let mut failed = self.state.asked.failed.clone();
         failed.push(FailedAttempt {

@@ -81,13 +81,23 @@ impl ErrorObject {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    /// The message; where it is no text, its JSON, which names the field that is wrong.
+    /// The message; where it is no text, its JSON, which names the field that is wrong. What of the request it repeats is left out.
     fn text(&self) -> Cow<'_, str> {
         let said = |value: &&Value| !matches!(value, Value::Null | Value::Bool(_));
         match self.message.as_ref().filter(said).or(self.detail.as_ref()) {
-            Some(Value::String(text)) => Cow::Borrowed(text),
+            Some(Value::String(text)) => {
+                let mut told = serde_json::from_str(text).unwrap_or(Value::Null);
+                match without_echo(&mut told) {
+                    true => Cow::Owned(told.to_string()),
+                    false => Cow::Borrowed(text),
+                }
+            }
             None | Some(Value::Null) => Cow::Borrowed(""),
-            Some(value) => Cow::Owned(value.to_string()),
+            Some(value) => {
+                let mut told = value.clone();
+                without_echo(&mut told);
+                Cow::Owned(told.to_string())
+            }
         }
     }
 
@@ -167,6 +177,25 @@ impl ErrorObject {
             || text.contains("exceeds the maximum number of tokens allowed")
             // llama.cpp before it had a word for it.
             || text.contains("exceeds the available context size")
+    }
+}
+
+/// Takes out of what is wrong (`[{"loc", "msg", "input"}]`) what was sent: true if there was any.
+fn without_echo(told: &mut Value) -> bool {
+    match told {
+        Value::Object(members) => {
+            let before = members.len();
+            members.retain(|name, _| !matches!(name.as_str(), "input" | "ctx" | "value"));
+            let mut found = members.len() < before;
+            for member in members.values_mut() {
+                found |= without_echo(member);
+            }
+            found
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .fold(false, |found, item| without_echo(item) | found),
+        _ => false,
     }
 }
 

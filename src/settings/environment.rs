@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt, path::Path};
 /// Names and values: those of the process, and beneath them those of `.env`. An empty value counts as not set.
 ///
 /// Values of `.env` are taken as they stand, without substitution of variables: a bcrypt hash (`$2b$12$…`) comes through whole,
-/// quoted or not. The process's environment is never written to.
+/// quoted or not. One pair of single quotes around a value of the process's environment is taken off: of those that read
+/// environment files, systemd and compose take them off themselves, and compose needs them for a `$`; `docker run --env-file` and
+/// `kubectl` hand them on. The process's environment is never written to.
 #[derive(Clone, Default)]
 pub struct Environment {
     values: BTreeMap<String, String>,
@@ -31,7 +33,7 @@ impl Environment {
         };
         values.extend(std::env::vars_os().filter_map(|(name, value)| {
             let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-            (!value.is_empty()).then_some((name, value))
+            Some((name, given(&value)?))
         }));
         Ok(Self { values })
     }
@@ -62,6 +64,15 @@ impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.values.keys()).finish()
     }
+}
+
+/// What a value of the process's environment says; nothing, if it is empty.
+fn given(value: &str) -> Option<String> {
+    let value = value.trim();
+    let quoted = value
+        .strip_prefix('\'')
+        .and_then(|value| value.strip_suffix('\''));
+    Some(quoted.unwrap_or(value).to_owned()).filter(|value| !value.is_empty())
 }
 
 fn parse(text: &str) -> Result<BTreeMap<String, String>, InvalidLine> {
@@ -117,6 +128,26 @@ mod tests {
                 Some(HASH),
                 "{line}"
             );
+        }
+    }
+
+    /// As `docker run --env-file` and `kubectl create secret --from-env-file` hand it on.
+    #[test]
+    fn one_pair_of_single_quotes_is_no_part_of_a_value() {
+        assert_eq!(given(&format!("'{HASH}'")).as_deref(), Some(HASH));
+        assert_eq!(given(HASH).as_deref(), Some(HASH));
+        for (value, said) in [
+            ("''a''", "'a'"),
+            ("'a", "'a"),
+            ("it's", "it's"),
+            ("\"a\"", "\"a\""),
+            (" 'a b' ", "a b"),
+            ("'", "'"),
+        ] {
+            assert_eq!(given(value).as_deref(), Some(said), "{value}");
+        }
+        for empty in ["", " ", "''"] {
+            assert_eq!(given(empty), None, "{empty:?}");
         }
     }
 

@@ -152,6 +152,10 @@ pub(super) struct Stream {
 pub(super) struct Metrics {
     /// Whether anybody may read `/metrics`; otherwise it wants the login of the API.
     pub(super) public: bool,
+    /// An address and a port of its own, such as `127.0.0.1:9150`, where this process answers `GET /metrics`, `/_ping` and
+    /// `/_readiness` without a login, whether it serves or only drives (`--worker`). For a port that only the operators reach. If it
+    /// is not set: none.
+    pub(super) binding: Option<String>,
 }
 
 /// Spans of requests, runs and turns, for a collector.

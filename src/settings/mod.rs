@@ -16,7 +16,7 @@ mod providers;
 mod read;
 mod tracing;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use addresses::{HIDDEN, check_redis_url, database_url, without_secrets};
 pub use auth::{Auth, AuthMode, BasicUser, Issuer};
@@ -44,6 +44,8 @@ pub struct Settings {
     pub stream: Stream,
     /// Whether anybody may ask for the metrics.
     pub public_metrics: bool,
+    /// Where the metrics are told beside the API, if anywhere.
+    pub metrics_binding: Option<SocketAddr>,
     /// Where traces go; `None`: nowhere.
     pub tracing: Option<Tracing>,
     /// The providers.
@@ -117,6 +119,10 @@ pub struct Tracing {
     pub service_name: Option<String>,
     /// Whether what is said may stand in spans.
     pub record_content: bool,
+    /// How many spans may wait to be sent.
+    pub queue: usize,
+    /// How many go out at once, at most.
+    pub batch: usize,
 }
 
 /// A kind of API, as the settings have to know it. Each has a provider of its own name, whether the settings name it or not.

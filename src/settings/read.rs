@@ -1,6 +1,6 @@
 //! The file and the environment into settings, noting every mistake on the way.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde_json::Value;
 
@@ -101,6 +101,7 @@ impl Reader<'_> {
                 retry: millis(stream.retry_ms.0),
             },
             public_metrics: file.metrics.public,
+            metrics_binding: self.metrics_binding(&file.metrics),
             tracing: self.tracing(&file.tracing),
             providers: self.providers(&file.providers, development),
             models_file: file.models_file.as_ref().map(PathBuf::from),
@@ -170,6 +171,18 @@ impl Reader<'_> {
             }
         }
         origins.to_vec()
+    }
+
+    fn metrics_binding(&mut self, file: &file::Metrics) -> Option<SocketAddr> {
+        let binding = file.binding.as_ref()?.parse::<SocketAddr>().ok();
+        let binding = binding.filter(|address| address.port() != 0);
+        if binding.is_none() {
+            self.mistakes.add(
+                "settings.metrics.binding",
+                "must be an address and a port, such as 127.0.0.1:9150",
+            );
+        }
+        binding
     }
 
     fn database(&mut self, file: &file::Database) -> Database {

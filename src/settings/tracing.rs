@@ -39,7 +39,14 @@ impl Reader<'_> {
             self.mistakes.add(place, reason);
             return None;
         }
+        // As the standard has it, a number that is none is as good as no word.
+        let number = |name: &str, otherwise: usize| {
+            let number = self.env.get(name).and_then(|value| value.parse().ok());
+            number.filter(|number| *number > 0).unwrap_or(otherwise)
+        };
         Some(Tracing {
+            queue: number("OTEL_BSP_MAX_QUEUE_SIZE", 2048),
+            batch: number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
             endpoint: format!("{}{path}", address.trim_end_matches('/')),
             service_name: text("OTEL_SERVICE_NAME"),
             record_content: file.record_content,

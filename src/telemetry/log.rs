@@ -6,6 +6,7 @@
 use std::{
     fmt::{self, Write as _},
     io::{self, Write as _},
+    panic,
     time::SystemTime,
 };
 
@@ -54,6 +55,17 @@ impl<W> JsonLines<W> {
     }
 }
 
+/// Makes a line of a panic, too: with what is known around it, and with its place.
+pub fn tell_panics() {
+    panic::set_hook(Box::new(|panicked| {
+        let place = panicked.location().map(ToString::to_string);
+        let said = panicked.payload_as_str().unwrap_or("no message");
+        // After these words the standard library repeats the text that was cut wrongly.
+        let said = said.split(" of `").next().unwrap_or(said);
+        tracing::error!(place, cause = said, "panicked");
+    }));
+}
+
 /// The fields of a span.
 struct Fields(Map<String, Value>);
 
@@ -81,16 +93,13 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut line = Fields(Map::new());
-        for span in context
-            .event_scope(event)
-            .into_iter()
-            .flat_map(|scope| scope.from_root())
-        {
+        event.record(&mut line);
+        // From the inner span to the outer one: what is there already stays.
+        for span in context.event_scope(event).into_iter().flatten() {
             if let Some(fields) = span.extensions().get::<Fields>() {
-                line.0.extend(fields.0.clone());
+                line.complete(fields);
             }
         }
-        event.record(&mut line);
         let metadata = event.metadata();
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let millis = since.unwrap_or_default().as_millis();
@@ -112,14 +121,28 @@ where
 
 impl Fields {
     fn written(mut self) -> String {
-        let mut line = Value::from(self.0.clone()).to_string();
+        let mut line = self.shown();
         if line.len() > MAX_LINE {
             self.0.retain(|name, _| KEPT.contains(&name.as_str()));
             self.0.insert("cut".to_owned(), true.into());
-            line = Value::from(self.0).to_string();
+            line = self.shown();
         }
         line.push('\n');
         line
+    }
+
+    fn shown(&self) -> String {
+        // A map of values has no key that is no text, and nothing else can fail.
+        serde_json::to_string(&self.0).unwrap_or_default()
+    }
+
+    /// Takes over what is not there.
+    fn complete(&mut self, from: &Self) {
+        for (name, value) in &from.0 {
+            if !self.0.contains_key(name) {
+                self.0.insert(name.clone(), value.clone());
+            }
+        }
     }
 
     fn put(&mut self, field: &Field, value: impl Into<Value>) {

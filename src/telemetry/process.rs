@@ -37,13 +37,16 @@ mod linux {
             "Processor time, of the user and of the system, in seconds",
             ConstCounter::new(ticks(stat.utime + stat.stime)),
         );
-        #[expect(clippy::cast_precision_loss, reason = "the format has floats only")]
-        let boot = procfs::boot_time_secs()? as f64;
-        registry.register(
-            "start_time_seconds",
-            "When the process started, in seconds since 1970",
-            ConstGauge::new(boot + ticks(stat.starttime)),
-        );
+        // A unit may hide /proc/stat (`ProcSubset=pid`): no reason to tell nothing at all.
+        if let Ok(boot) = procfs::boot_time_secs() {
+            #[expect(clippy::cast_precision_loss, reason = "the format has floats only")]
+            let boot = boot as f64;
+            registry.register(
+                "start_time_seconds",
+                "When the process started, in seconds since 1970",
+                ConstGauge::new(boot + ticks(stat.starttime)),
+            );
+        }
         registry.register(
             "resident_memory_bytes",
             "Memory that is in use",

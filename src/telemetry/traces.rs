@@ -3,7 +3,10 @@
 //! Nothing of it is the process's: each application has a tracer of its own, and no span is ever "the current one".
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,7 +21,10 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttp
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
-    trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter as Exports},
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData,
+        SpanExporter as Exports, SpanProcessor,
+    },
 };
 
 use crate::conversation::{Attribute, Beginning, OpenSpan, SpanKind, TraceContext, Traces};
@@ -29,7 +35,10 @@ const EXPORT: Duration = Duration::from_secs(10);
 /// How long the end of the process may wait for it.
 const FLUSH: Duration = Duration::from_secs(3);
 
-/// How often a collector that takes nothing is told of.
+/// How many spans with all that is said go out at once, at most: collectors refuse what is too large.
+const LARGE_BATCH: usize = 64;
+
+/// How often a collector that takes nothing, or too little, is told of.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Where traces go.
@@ -41,6 +50,10 @@ pub struct TraceOptions {
     pub service_name: Option<String>,
     /// Whether what is said may stand in spans.
     pub record_content: bool,
+    /// How many spans may wait; what is more is lost.
+    pub queue: usize,
+    /// How many go out at once, at most.
+    pub batch: usize,
 }
 
 /// Why traces cannot be sent.
@@ -79,9 +92,26 @@ impl Tracer {
             .with_timeout(EXPORT)
             .build()
             .map_err(|error| failed(error.to_string()))?;
+        let batch = match options.record_content {
+            true => options.batch.min(LARGE_BATCH),
+            false => options.batch,
+        };
+        let config = BatchConfigBuilder::default()
+            .with_max_queue_size(options.queue)
+            .with_max_export_batch_size(batch)
+            .build();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let exporter = Watched::new(exporter, &options.endpoint, Arc::clone(&waiting));
         let provider = SdkTracerProvider::builder()
             .with_resource(resource(options.service_name.as_deref()))
-            .with_batch_exporter(Watched::new(exporter, &options.endpoint))
+            .with_span_processor(Bounded {
+                batches: BatchSpanProcessor::builder(exporter)
+                    .with_batch_config(config)
+                    .build(),
+                waiting,
+                most: options.queue,
+                lost: Seldom::default(),
+            })
             .build();
         Ok(Self {
             tracer: provider.tracer("parley"),
@@ -95,6 +125,11 @@ impl Tracer {
         if let Err(error) = self.provider.shutdown_with_timeout(FLUSH) {
             tracing::warn!(%error, "the last spans may be lost");
         }
+    }
+
+    /// Lets the last spans be lost: nobody waits for them any more, not even when all else is dropped.
+    pub fn forget(&self) {
+        std::mem::forget(self.provider.clone());
     }
 }
 
@@ -241,23 +276,43 @@ fn client(plain: bool) -> Result<reqwest::blocking::Client, String> {
 struct Watched<E> {
     exporter: E,
     endpoint: String,
-    /// When a failure was told of last.
-    told: Mutex<Option<Instant>>,
+    /// How many spans wait to be taken.
+    waiting: Arc<AtomicUsize>,
+    told: Seldom,
+}
+
+/// Says now and then that something goes wrong all the time.
+#[derive(Debug, Default)]
+struct Seldom {
+    /// When it was said last, and how often it came since. Held for a look only.
+    last: Mutex<(Option<Instant>, usize)>,
+}
+
+impl Seldom {
+    /// How often it came, this time included, if that is to be said.
+    fn is_due(&self) -> Option<usize> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.1 += 1;
+        if last.0.is_some_and(|at| at.elapsed() < QUIET) {
+            return None;
+        }
+        last.0 = Some(Instant::now());
+        Some(std::mem::take(&mut last.1))
+    }
 }
 
 impl<E> Watched<E> {
-    fn new(exporter: E, endpoint: &str) -> Self {
+    fn new(exporter: E, endpoint: &str, waiting: Arc<AtomicUsize>) -> Self {
         Self {
             exporter,
             endpoint: endpoint.to_owned(),
-            told: Mutex::default(),
+            waiting,
+            told: Seldom::default(),
         }
     }
 
     fn failed(&self, spans: usize, error: &dyn std::fmt::Display) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() >= QUIET) {
-            *told = Some(Instant::now());
+        if self.told.is_due().is_some() {
             let endpoint = self.endpoint.as_str();
             tracing::warn!(endpoint, spans, %error, "the collector of traces does not take them; more of this is not told for a minute");
         }
@@ -267,6 +322,7 @@ impl<E> Watched<E> {
 impl<E: Exports> Exports for Watched<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
+        self.waiting.fetch_sub(spans, Ordering::Relaxed);
         let exported = self.exporter.export(batch).await;
         if let Err(error) = &exported {
             self.failed(spans, error);
@@ -284,5 +340,45 @@ impl<E: Exports> Exports for Watched<E> {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.exporter.set_resource(resource);
+    }
+}
+
+/// The spans that wait. Those that there is no place for are told of: the library drops them in silence.
+#[derive(Debug)]
+struct Bounded {
+    batches: BatchSpanProcessor,
+    waiting: Arc<AtomicUsize>,
+    most: usize,
+    lost: Seldom,
+}
+
+impl SpanProcessor for Bounded {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.batches.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) < self.most {
+            return self.batches.on_end(span);
+        }
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        if let Some(spans) = self.lost.is_due() {
+            tracing::warn!(
+                spans,
+                "spans are lost: the collector of traces takes them too slowly; more of this is not told for a minute"
+            );
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.batches.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.batches.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.batches.set_resource(resource);
     }
 }

@@ -1,6 +1,6 @@
 //! Errors for callers: RFC 9457 `application/problem+json`.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, fmt::Write as _, sync::Arc};
 
 use axum::{
     Json,
@@ -21,7 +21,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// How long a client is asked to wait when the database is away, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// An error answer in the making. The outermost layer adds the request's id and writes the log line.
+/// An error answer in the making. A layer around all handlers adds the request's id and writes the log line.
 #[derive(Debug)]
 pub struct Problem(Box<Parts>);
 
@@ -35,6 +35,19 @@ struct Parts {
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<Cause>,
+}
+
+/// An error with all that is behind it, for the log.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(deeper) = source {
+        // Writing into a string cannot fail.
+        let _ = write!(text, ": {deeper}");
+        source = deeper.source();
+    }
+    text
 }
 
 /// What is behind a 5xx: rides in the response's extensions to the layer that logs it, and never in the body.

@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use tokio::time::{Instant, Sleep};
 
+use super::problem::with_causes;
 use crate::conversation::RunError;
 
 /// What goes for open streams.
@@ -116,7 +117,8 @@ impl<B: Blocks> Sending<B> {
                 Ok(bytes) => self.prefixed(bytes?),
                 Err(error) => {
                     // The client comes back with its cursor; nothing is lost.
-                    tracing::warn!(parent: &self.span, %error, "a stream ended early");
+                    let cause = with_causes(&error);
+                    tracing::warn!(parent: &self.span, cause, "a stream ended early");
                     return None;
                 }
             },

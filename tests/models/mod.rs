@@ -12,12 +12,26 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
-    conversation::RunId,
+    conversation::{RunId, StartRun, Timestamp},
     models::{Store, TABLES, connect},
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 
 use crate::support::pool;
+
+/// A run that was just asked for.
+async fn new_run(store: &Store) -> RunId {
+    let bot = serde_json::json!({"provider": "p", "model": "m"});
+    let order = serde_json::json!({"topic": "Tea?", "bots": [bot, bot]});
+    let order: StartRun = serde_json::from_value(order).unwrap();
+    let (id, at) = (
+        RunId::from_uuid(uuid::Uuid::now_v7()),
+        Timestamp::from_millis(1),
+    );
+    let plan = order.plan(9).unwrap();
+    store.insert_run(id, "", &plan, at, None).await.unwrap();
+    id
+}
 
 async fn open(uri: &str) -> DatabaseConnection {
     connect(&pool(uri)).await.unwrap()

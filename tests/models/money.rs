@@ -4,30 +4,19 @@ use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
-    conversation::{Cost, RunId, Spent, StartRun, Timestamp},
+    conversation::{Cost, Spent},
     models::Store,
 };
 use sea_orm::ConnectionTrait as _;
-use serde_json::json;
 
-use super::open;
+use super::{new_run, open};
 
 #[tokio::test]
 async fn a_run_of_before_has_no_known_cost_and_one_that_asked_nothing_has_none_to_pay() {
     let db = open("sqlite::memory:").await;
     Migrator::up(&db, None).await.unwrap();
     let store = Store::new(db.clone(), Duration::from_secs(5));
-    let order: StartRun = serde_json::from_value(json!({
-        "topic": "Tea?", "bots": [{"provider": "p", "model": "m"}, {"provider": "p", "model": "m"}],
-    }))
-    .unwrap();
-    let plan = order.plan(9).unwrap();
-    let (asked, fresh) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
-    for id in [asked, fresh] {
-        let id = RunId::from_uuid(id);
-        let at = Timestamp::from_millis(1);
-        store.insert_run(id, "", &plan, at, None).await.unwrap();
-    }
+    let (asked, fresh) = (new_run(&store).await, new_run(&store).await);
     // As the version before left them.
     let names: Vec<String> = Migrator::migrations()
         .iter()
@@ -42,7 +31,7 @@ async fn a_run_of_before_has_no_known_cost_and_one_that_asked_nothing_has_none_t
 
     let run = |id| {
         let store = &store;
-        async move { store.run(RunId::from_uuid(id)).await.unwrap().unwrap() }
+        async move { store.run(id).await.unwrap().unwrap() }
     };
     let asked = run(asked).await;
     assert_eq!(

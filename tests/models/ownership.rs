@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
     conversation::{
-        Bot, BotSpec, BotUpdated, ContextPolicy, Params, RunId, RunPlan, StopMode, Timestamp,
+        Bot, BotSpec, BotUpdated, ContextPolicy, Failure, FailureCode, Params, RunId, RunPlan,
+        StopMode, Timestamp,
     },
     models::{Claimed, CommandKind, Fence, Inserted, Order, Store, StoreError, Takeover, connect},
 };
@@ -352,4 +353,23 @@ fn two_owners_on_postgres_do_what_the_model_does() {
     };
     explore(&database.uri, cases(100));
     runtime.block_on(database.remove());
+}
+
+/// Who ends a run unread, and does not hear that it went through, finds it in the row.
+#[tokio::test]
+async fn an_end_that_nobody_heard_of_is_found() {
+    let db = connect(&pool("sqlite::memory:")).await.unwrap();
+    Migrator::up(&db, None).await.unwrap();
+    let case = Case::new(&db).await;
+    let (store, run) = (&case.store, case.run);
+    let failure = Failure::new(FailureCode::Internal, "cannot be read");
+    let claimed = store.claim(run, NODES[0], Takeover::Nobody).await.unwrap();
+    assert!(claimed.is_some());
+    let found = async |at| store.was_failed(run, &failure, at).await.unwrap();
+    assert_eq!(found(AT).await, None);
+    let logged = store.fail_unread(run, NODES[0], &failure, AT).await;
+    assert!(store.owned(run, NODES[0]).await.unwrap().is_none());
+    assert_eq!(found(AT).await, Some(logged.unwrap()));
+    // The same words of another moment are somebody else's.
+    assert_eq!(found(Timestamp::from_millis(2)).await, None);
 }

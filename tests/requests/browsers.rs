@@ -46,7 +46,7 @@ async fn a_listed_origin_is_told_what_it_may_do_before_any_login() {
         "/api/nothing",
     ] {
         let answer = preflight(&app, OURS, path).await;
-        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.status, 204, "{path}");
         assert_eq!(answer.header("access-control-allow-origin"), OURS);
         assert_eq!(answer.header("access-control-allow-credentials"), "true");
         assert_eq!(
@@ -62,6 +62,7 @@ async fn a_listed_origin_is_told_what_it_may_do_before_any_login() {
             "if-match",
             "if-none-match",
             "last-event-id",
+            "tracestate",
         ] {
             assert!(headers.contains(&name.to_owned()), "{name} in {headers:?}");
         }
@@ -134,6 +135,42 @@ async fn no_other_origin_is_named_and_none_is_echoed() {
     app.close().await;
 }
 
+/// Only a preflight of a listed origin is special.
+#[tokio::test]
+async fn any_other_options_is_a_request_like_others() {
+    let app = open_to_ours().await;
+    let asks = ("access-control-request-method", "PATCH");
+    for (headers, login, path, status) in [
+        (&[][..], true, "/api/run", 405),
+        (&[("origin", OURS)], true, "/api/run", 405),
+        (&[asks], true, "/api/run", 405),
+        (
+            &[("origin", "https://evil.example"), asks],
+            true,
+            "/api/run",
+            405,
+        ),
+        (&[], true, "/nothing", 404),
+        (&[], false, "/api/run", 401),
+    ] {
+        let mut request = app.request("OPTIONS", path);
+        if login {
+            request = request.header("authorization", right());
+        }
+        let headers = headers.iter();
+        let request = headers.fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        let answer = app.send(request).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.header("access-control-allow-methods"), "");
+        if status == 405 {
+            assert_eq!(answer.header("allow"), "POST,GET,HEAD");
+        }
+    }
+    app.close().await;
+}
+
 #[tokio::test]
 async fn nothing_is_said_of_origins_unless_one_is_listed() {
     let app = TestApp::spawn(Script::default()).await;
@@ -154,6 +191,7 @@ async fn texts_are_packed_for_those_who_take_them_so_and_streams_never() {
     let id = app.start_run(1).await;
     app.events(&id).await;
     let export = format!("/api/export/{id}.json");
+    let file = |kind: &str| format!("/api/export/{id}.{kind}");
     let plain = app.get(&export).await;
     assert_eq!(plain.header("content-encoding"), "");
     // What the client sends back as it came is not text: straight from the socket.
@@ -161,6 +199,9 @@ async fn texts_are_packed_for_those_who_take_them_so_and_streams_never() {
         ("gzip", export.as_str(), true),
         ("zstd", &export, true),
         ("gzip", "/openapi.json", true),
+        ("gzip", &file("html"), true),
+        ("zstd", &file("md"), true),
+        ("gzip", &file("pdf"), false),
         (
             "gzip, deflate, br, zstd",
             &format!("/api/stream/{id}"),

@@ -9,6 +9,7 @@ mod idempotency;
 mod login;
 mod metrics;
 mod openapi;
+mod pdfs;
 mod raw;
 mod statuses;
 mod tokens;

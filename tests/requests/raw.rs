@@ -1,8 +1,10 @@
 //! What no client library sends: requests written byte by byte.
 
 use parley::simulator::Script;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::login::{guarded, right};
 use crate::support::{TestApp, talk, within};
 
 /// The answer to those bytes, head and body.
@@ -55,9 +57,52 @@ async fn a_key_with_control_characters_is_refused() {
         let answer = ask(&app, &request).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{character}: {answer}");
     }
-    assert_eq!(
-        app.get("/api/run").await.json()["runs"],
-        serde_json::json!([])
-    );
+    assert_eq!(app.get("/api/run").await.json()["runs"], json!([]));
+    app.close().await;
+}
+
+/// Whoever is refused before the body was read sees the answer all the same, and not a reset: the rest is thrown away. More of it than the
+/// system takes from a client by itself, less than is thrown away at most.
+#[tokio::test]
+async fn who_is_refused_early_sees_the_answer() {
+    let app = guarded(json!({"rate_limit": {"run_creations_per_minute": 1}})).await;
+    let right = right();
+    let first = app
+        .request("POST", "/api/run")
+        .header("authorization", &right);
+    let first = first.header("content-type", "application/json");
+    let first = app.send(first.body(talk(1).to_string())).await;
+    assert_eq!(first.status, 201);
+    let login = format!("authorization: {right}\r\n");
+    let foreign = format!("{login}sec-fetch-site: cross-site\r\n");
+    for (line, headers, status) in [
+        ("POST /api/run", "", 401),
+        ("POST /api/run", login.as_str(), 429),
+        ("POST /api/run", foreign.as_str(), 403),
+        ("POST /api/nowhere", login.as_str(), 404),
+        ("PUT /api/providers", login.as_str(), 405),
+        ("POST /api/run/nobody/stop", login.as_str(), 400),
+    ] {
+        let mut request = format!(
+            "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-type: application/json\r\ncontent-length: 4000000\r\n\r\n"
+        )
+        .into_bytes();
+        request.resize(request.len() + 4_000_000, b' ');
+        let answer = ask(&app, &request).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{line}: {answer}"
+        );
+    }
+    app.close().await;
+}
+
+/// Who asks first whether to send a body, and may not, is not asked for it.
+#[tokio::test]
+async fn who_waits_with_the_body_is_refused_without_it() {
+    let app = guarded(json!({})).await;
+    let request = "POST /api/run HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2000000\r\n\r\n";
+    let answer = ask(&app, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     app.close().await;
 }

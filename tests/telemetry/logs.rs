@@ -2,12 +2,20 @@
 
 use std::path::Path;
 
-use parley::simulator::{Script, Simulator};
+use loco_rs::{
+    app::Hooks as _,
+    logger::{Format, LogLevel},
+};
+use parley::{
+    app::App,
+    simulator::{Script, Simulator},
+};
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 use crate::{
     crashes::node::Node,
-    support::{client, talk, within},
+    support::{TestApp, client, talk, within},
 };
 
 /// A server whose log is JSON, at that level.
@@ -140,13 +148,79 @@ async fn nothing_that_anybody_says_is_in_the_log() {
     let node = started(folder.path(), &simulator, "trace").await;
     let mut order = talk(2);
     order["topic"] = "Is quince better than damson?".into();
+    // A provider may repeat what it was sent.
+    let message = "what is this: Is quince better than damson?";
+    let echo = json!({"error": {"type": "server_error", "message": message}});
+    simulator.enqueue_for("model-a", Script::status(500).body(echo));
     order["bots"][1]["system_prompt"] = "You are a greengage.".into();
     run(&node, &order, "r").await;
     let log = node.log();
-    lines(&node);
+    saying(&lines(&node), "attempt failed");
     for word in ["marmalade", "quince", "damson", "greengage"] {
         let line = log.lines().find(|line| line.contains(word));
         assert_eq!(line, None, "{word}");
     }
     simulator.stop().await;
+}
+
+/// Says to a copy of this program that it is the one that is to panic.
+const CHILD: &str = "PARLEY_TEST_PANICS";
+
+/// A panic is a line as all others, with the run that it belongs to and the place where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_a_line_too() {
+    let ours = std::env::current_exe().unwrap();
+    let mut child = std::process::Command::new(ours);
+    child.args([
+        "--exact",
+        "telemetry::logs::whoever_is_told_to_panics",
+        "--nocapture",
+    ]);
+    let output = child.env_clear().env(CHILD, "1").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let log = String::from_utf8(output.stderr).unwrap();
+    let lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let lines: Vec<Value> = lines.collect();
+    let panics = saying(&lines, "panicked");
+    assert_eq!(panics.len(), 1, "{log}");
+    let line = panics[0];
+    assert_eq!(
+        (&line["run_id"], &line["level"]),
+        (&json!("r"), &json!("ERROR"))
+    );
+    let place = line["place"].as_str().unwrap();
+    assert!(place.contains("logs.rs:"), "{line}");
+    assert!(
+        line["cause"].as_str().unwrap().contains("char boundary"),
+        "{line}"
+    );
+    assert!(
+        !log.contains("quince") && !log.contains("panicked at"),
+        "{log}"
+    );
+}
+
+/// The part of the child: the program's own logger, and a task that cuts a text where it must not.
+#[tokio::test]
+async fn whoever_is_told_to_panics() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let app = TestApp::spawn(Script::text("Yes.")).await;
+    let mut ctx = app.ctx.clone();
+    ctx.config.logger.enable = true;
+    ctx.config.logger.level = LogLevel::Info;
+    ctx.config.logger.format = Format::Json;
+    App::init_logger(&ctx).unwrap();
+    // Spans of others are not of interest to the logger.
+    let span = tracing::error_span!(target: "parley", "run", run_id = "r");
+    let task = async {
+        let text = std::hint::black_box("équince".to_owned());
+        text[1..].len()
+    };
+    let ended = tokio::spawn(task.instrument(span)).await;
+    assert!(ended.unwrap_err().is_panic());
+    app.close().await;
 }

@@ -1,11 +1,15 @@
 //! The numbers are right: what the API says of a talk, and what the metrics say, is the same.
 
-use parley::simulator::{Gate, Script, Simulator};
+use parley::{
+    conversation::FailureCode,
+    simulator::{Gate, Script, Simulator},
+};
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
 use crate::{
     crashes::node::Node,
-    support::{Event, Scrape, TestApp, client, talk, within},
+    support::{Event, Scrape, SseDecoder, TestApp, client, talk, within},
 };
 
 /// Models that have a price, so that money can be counted, too.
@@ -111,6 +115,50 @@ async fn a_talk_is_counted_exactly() {
     assert_eq!(seen.sum("parley_driving", &[]), 1.0);
     let pool = seen.sum("parley_database_connections", &[]);
     assert!(pool >= 1.0 && pool <= seen.sum("parley_database_connections_limit", &[]));
+    app.close().await;
+}
+
+/// What appears with its first event cannot be seen to rise by it.
+#[tokio::test]
+async fn what_alerts_look_at_is_zero_before_it_happens() {
+    let app = TestApp::spawn(Script::text("Yes.")).await;
+    let seen = Scrape::of(&app).await;
+    let has = |name: &str, labels: &[(&str, &str)]| {
+        let found = seen.series(name).into_iter().filter(|series| {
+            let has =
+                |(label, value): &(&str, &str)| series.contains(&format!("{label}=\"{value}\""));
+            labels.iter().all(has)
+        });
+        assert!(found.count() > 0, "{name} {labels:?}");
+    };
+    for model in [
+        ("openai", OPENAI),
+        ("openai", "other"),
+        ("anthropic", ANTHROPIC),
+    ] {
+        let labels = [("provider", model.0), ("model", model.1)];
+        has("parley_breaker_openings_total", &labels);
+    }
+    for code in FailureCode::ALL {
+        let labels = [("status", "failed"), ("reason", code.as_str())];
+        has("parley_runs_ended_total", &labels);
+    }
+    for (method, route) in [
+        ("POST", "/api/run"),
+        ("GET", "/api/stream/{run_id}"),
+        ("PATCH", "/api/run/{run_id}/bot/{bot_index}"),
+    ] {
+        for status in ["500", "503"] {
+            let labels = [("method", method), ("route", route), ("status", status)];
+            has("parley_http_requests_total", &labels);
+        }
+    }
+    let id = app.start(&order(1)).await;
+    app.events(&id).await;
+    let seen = Scrape::of(&app).await;
+    let errors = seen.series("parley_provider_errors_total");
+    assert_eq!(errors.len(), 13, "{errors:?}");
+    assert_eq!(seen.sum("parley_provider_errors_total", &[]), 0.0);
     app.close().await;
 }
 
@@ -246,6 +294,26 @@ async fn requests_are_counted_by_route_and_bytes_as_they_are_sent() {
     app.close().await;
 }
 
+/// A run whose claim was carried out, and not heard of, has lost nobody.
+#[tokio::test]
+async fn a_claim_that_nobody_heard_of_is_no_recovery() {
+    let settings = json!({"orchestrator": {"max_live_runs": 1}});
+    let app = TestApp::with(Script::text("Yes."), settings).await;
+    app.simulator.enqueue_for(OPENAI, Script::silent());
+    let first = app.start(&order(1)).await;
+    let open = app.simulator.wait_for(|activity| activity.open == 1);
+    within("the only place to be taken", open).await;
+    let second = app.start(&order(1)).await;
+    let claim = "UPDATE runs SET lease_epoch = 1, lease_owner = (SELECT lease_owner FROM runs WHERE status = 'running') \
+                 WHERE status = 'queued'";
+    app.ctx.db.execute_unprepared(claim).await.unwrap();
+    app.stop(&first).await;
+    app.events(&second).await;
+    let seen = Scrape::of(&app).await;
+    assert_eq!(seen.sum("parley_runs_recovered_total", &[]), 0.0);
+    app.close().await;
+}
+
 /// Two in one process have nothing in common.
 #[tokio::test]
 async fn each_application_counts_for_itself() {
@@ -297,6 +365,21 @@ async fn a_run_that_is_taken_over_is_counted_once() {
     let text = stream.send().await.unwrap().text();
     let text = within("the run to end", text).await.unwrap();
     assert!(text.contains("event: run.completed"), "{text}");
+    // A turn takes as long as it is open, whoever opened it.
+    let events = SseDecoder::default().feed(text.as_bytes());
+    let last = |name: &str| {
+        events
+            .iter()
+            .rfind(|event| event.name == name)
+            .unwrap()
+            .json()
+    };
+    let (opened, closed) = (last("turn.started"), last("turn.completed"));
+    let at = |event: &Value| {
+        let at = chrono::DateTime::parse_from_rfc3339(event["at"].as_str().unwrap());
+        at.unwrap().timestamp_millis()
+    };
+    assert_eq!(closed["duration_ms"], at(&closed) - at(&opened));
     let second = Scrape::at(&node.base).await;
     let run = client().get(format!("{}/api/run/{id}", node.base));
     let run: Value =

@@ -163,6 +163,81 @@ fn every_metric_has_a_help_and_a_type_and_ours_are_prefixed() {
     }
 }
 
+/// The query of each alert.
+fn rules() -> BTreeMap<String, String> {
+    let rules: Value = serde_yaml_ng::from_str(&read("deploy/prometheus/alerts.yml")).unwrap();
+    let rules = rules["groups"][0]["rules"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    rules
+        .map(|rule| (text(&rule["alert"]), text(&rule["expr"])))
+        .collect()
+}
+
+/// The labels that Prometheus adds, and what a histogram's bounds are called.
+const ADDED: [&str; 3] = ["instance", "job", "le"];
+
+/// Fails if the query names a metric that there is not, or a label that its metrics do not have: in `{…}` that of the metric before it,
+/// in `by (…)` and `on (…)` that of all metrics in the query.
+fn check_labels(query: &str, told: &BTreeMap<String, Told>) {
+    let has = |name: &str, label: &str| {
+        let Some(base) = base(name, told) else {
+            panic!("{name} in {query}");
+        };
+        ADDED.contains(&label) || told[&base].labels.contains(label)
+    };
+    let names = named(query);
+    assert!(!names.is_empty() || query.starts_with("up{"), "{query}");
+    for (open, rest) in query.match_indices('{').map(|(at, _)| query.split_at(at)) {
+        let name = open.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let name = name.into_iter().next().unwrap();
+        if !(name.starts_with("parley_") || name == "up" || name.starts_with("process_")) {
+            continue;
+        }
+        let matchers = rest[1..].split_once('}').unwrap().0;
+        for label in labels_of(matchers) {
+            let fine = if name == "up" {
+                ADDED.contains(&label)
+            } else {
+                has(name, label)
+            };
+            assert!(fine, "{name} has no {label}: {query}");
+        }
+    }
+    for word in ["by (", "on (", "without ("] {
+        for rest in query.split(word).skip(1) {
+            let labels = rest.split_once(')').unwrap().0;
+            for label in labels.split(',').map(str::trim) {
+                for name in &names {
+                    assert!(has(name, label), "{name} has no {label}: {query}");
+                }
+            }
+        }
+    }
+}
+
+/// The names before `=`, `!=`, `=~` and `!~`, whatever stands in the quotes after them.
+fn labels_of(matchers: &str) -> impl Iterator<Item = &str> {
+    let outside = matchers.split('"').step_by(2);
+    outside
+        .map(|part| part.trim_matches(|c: char| ", =!~".contains(c)))
+        .filter(|label| !label.is_empty())
+}
+
+#[test]
+#[should_panic = "parley_ready has no model"]
+fn a_label_that_is_none_is_found() {
+    check_labels("sum by (model) (parley_ready)", &metrics());
+}
+
+#[test]
+#[should_panic = "parley_runs_ended_total has no state"]
+fn a_matcher_that_fits_nothing_is_found() {
+    check_labels(
+        r#"sum(increase(parley_runs_ended_total{status="failed",state=~"a,b=c"}[5m]))"#,
+        &metrics(),
+    );
+}
+
 #[test]
 fn rules_and_dashboard_use_metrics_and_labels_that_there_are() {
     let told = metrics();
@@ -183,9 +258,10 @@ fn rules_and_dashboard_use_metrics_and_labels_that_there_are() {
             shown.insert(base(&name, &told).unwrap_or_else(|| panic!("{name} in {query}")));
         }
     }
-    let rules = read("deploy/prometheus/alerts.yml");
-    for name in named(&rules) {
-        assert!(base(&name, &told).is_some(), "{name} in the rules");
+    let rules = rules();
+    assert!(rules.len() > 12, "{}", rules.len());
+    for query in queries.iter().chain(rules.values()) {
+        check_labels(query, &told);
     }
     // Nothing is counted for nobody: the dashboard shows all but what no picture can be made of.
     let hidden: Vec<&String> = told

@@ -1,10 +1,18 @@
 //! A run's way, as a collector of traces gets it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use opentelemetry_proto::tonic::trace::v1::Span;
-use parley::simulator::{Script, Simulator};
+use parley::{
+    conversation::{Beginning, SpanKind, Traces as _},
+    simulator::{Script, Simulator},
+    telemetry::{TraceOptions, Tracer, log::JsonLines},
+};
 use serde_json::{Value, json};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::{
     crashes::node::Node,
@@ -13,6 +21,12 @@ use crate::{
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
+
+/// What others say of the trace, as it is handed along.
+const STATE: &str = "other=1,more=2,last=3";
+
+/// How long the end of a process may take with a collector that does not help: 3 s of waiting for it, and some for a busy machine.
+const END: Duration = Duration::from_secs(5);
 
 /// What the caller says of where it is.
 fn traceparent(flags: &str) -> String {
@@ -27,30 +41,71 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-async fn app(collector: &Collector, script: Script, settings: Value) -> TestApp {
-    let mut all = json!({"tracing": {"endpoint": collector.endpoint}});
-    for (key, value) in settings.as_object().unwrap() {
-        all["tracing"][key] = value.clone();
-    }
-    TestApp::with(script, all).await
+/// The program in a process of its own, which sends its traces there: what OpenTelemetry reads of the environment is empty in it,
+/// whatever stands in ours.
+struct Traced {
+    node: Node,
+    simulator: Simulator,
+    _folder: tempfile::TempDir,
 }
 
-/// Starts a run as somebody who is traced, and waits for its end.
-async fn run(app: &TestApp, flags: &str) -> String {
-    let mut order = talk(2);
-    order["topic"] = "Is quince better than damson?".into();
-    order["bots"][1]["system_prompt"] = "You are a greengage.".into();
-    let request = app
-        .request("POST", "/api/run")
-        .header("content-type", "application/json")
-        .header("traceparent", traceparent(flags))
-        .header("tracestate", "other=1")
-        .body(order.to_string());
-    let answer = app.send(request).await;
-    assert_eq!(answer.status, 201, "{}", answer.text);
-    let id = answer.json()["run_id"].as_str().unwrap().to_owned();
-    app.events(&id).await;
-    id
+impl Traced {
+    async fn start(endpoint: &str, script: Script, tracing: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = ([127, 0, 0, 1], 0).into();
+        let simulator = Simulator::start(address, script).await.unwrap();
+        let told = format!("endpoint: \"{endpoint}\"{tracing}");
+        Self {
+            node: node(folder.path(), &simulator, &told).await,
+            simulator,
+            _folder: folder,
+        }
+    }
+
+    /// Starts that run as somebody who is traced.
+    async fn begin(&self, order: &Value, flags: &str) -> String {
+        let request = client()
+            .post(format!("{}/api/run", self.node.base))
+            .header("content-type", "application/json")
+            .header("traceparent", traceparent(flags))
+            .header("tracestate", "other=1,more=2")
+            .header("tracestate", "last=3")
+            .body(order.to_string());
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        answer["run_id"].as_str().unwrap().to_owned()
+    }
+
+    /// The run's events, to its end.
+    async fn events(&self, id: &str) -> String {
+        let stream = client().get(format!("{}/api/stream/{id}", self.node.base));
+        let text = stream.send().await.unwrap().text();
+        within("the run to end", text).await.unwrap()
+    }
+
+    /// A talk of two, from its start to its end.
+    async fn talk(&self, flags: &str) -> String {
+        let mut order = talk(2);
+        order["topic"] = "Is quince better than damson?".into();
+        order["bots"][1]["system_prompt"] = "You are a greengage.".into();
+        let id = self.begin(&order, flags).await;
+        let events = self.events(&id).await;
+        assert!(events.contains("event: run.completed"), "{events}");
+        id
+    }
+
+    async fn get(&self, path: &str) {
+        let request = client().get(format!("{}{path}", self.node.base));
+        request.send().await.unwrap();
+    }
+
+    /// Ends the program: all spans are sent then.
+    async fn end(mut self) {
+        self.node.signal("TERM");
+        assert!(self.node.ended().await.success(), "{}", self.node.log());
+        self.simulator.stop().await;
+    }
 }
 
 fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
@@ -72,18 +127,19 @@ const KNOWN_OF_ATTEMPTS: [(usize, &str, &str); 11] = [
     (2, "gen_ai.provider.name", "anthropic"),
 ];
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_one_trace_from_the_caller_to_the_providers() {
     let collector = Collector::start().await;
     let script = Script::text("The answer is marmalade.").usage(100, 7);
-    let app = app(&collector, script, json!({})).await;
-    app.simulator.enqueue_for("model-a", Script::status(500));
-    let id = run(&app, "01").await;
-    let requests = app.simulator.requests();
+    let traced = Traced::start(&collector.endpoint, script, "").await;
+    let simulator = &traced.simulator;
+    simulator.enqueue_for("model-a", Script::status(500));
+    let id = traced.talk("01").await;
+    let requests = simulator.requests();
     for quiet in ["/_ping", "/metrics"] {
-        app.get(quiet).await;
+        traced.get(quiet).await;
     }
-    app.close().await;
+    traced.end().await;
 
     let spans = collector.spans();
     assert_eq!(collector.services(), ["parley"]);
@@ -130,6 +186,7 @@ async fn a_run_is_one_trace_from_the_caller_to_the_providers() {
         assert!(attempt.end_time_unix_nano <= turn.end_time_unix_nano);
         let sent = format!("00-{TRACE}-{}-01", hex(&attempt.span_id));
         assert_eq!(request.headers["traceparent"], sent);
+        assert_eq!(request.headers["tracestate"], STATE);
     }
     for (attempt, name, value) in KNOWN_OF_ATTEMPTS {
         assert_eq!(
@@ -153,13 +210,13 @@ async fn a_run_is_one_trace_from_the_caller_to_the_providers() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_is_recorded_where_the_settings_say_so() {
     let collector = Collector::start().await;
     let script = Script::text("The answer is marmalade.");
-    let app = app(&collector, script, json!({"record_content": true})).await;
-    run(&app, "01").await;
-    app.close().await;
+    let traced = Traced::start(&collector.endpoint, script, ", record_content: true").await;
+    traced.talk("01").await;
+    traced.end().await;
     let spans = collector.spans();
     let last = named(&spans, "chat model-b")[0];
     let read = |name: &str| -> Value { serde_json::from_str(&attribute(last, name)).unwrap() };
@@ -180,13 +237,13 @@ async fn what_is_said_is_recorded_where_the_settings_say_so() {
 }
 
 /// Whoever calls decides whether its trace is kept.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trace_that_is_not_kept_is_handed_along_and_not_sent() {
     let collector = Collector::start().await;
-    let app = app(&collector, Script::text("Yes."), json!({})).await;
-    run(&app, "00").await;
-    let requests = app.simulator.requests();
-    app.close().await;
+    let traced = Traced::start(&collector.endpoint, Script::text("Yes."), "").await;
+    traced.talk("00").await;
+    let requests = traced.simulator.requests();
+    traced.end().await;
     let sent = &requests[0].headers["traceparent"];
     assert!(
         sent.starts_with(&format!("00-{TRACE}-")) && sent.ends_with("-00"),
@@ -202,7 +259,13 @@ async fn a_trace_that_is_not_kept_is_handed_along_and_not_sent() {
 #[tokio::test]
 async fn without_a_collector_nothing_is_sent_along() {
     let app = TestApp::spawn(Script::text("Yes.")).await;
-    run(&app, "01").await;
+    let request = app
+        .request("POST", "/api/run")
+        .header("content-type", "application/json")
+        .header("traceparent", traceparent("01"))
+        .body(talk(1).to_string());
+    let answer = app.send(request).await;
+    app.events(answer.json()["run_id"].as_str().unwrap()).await;
     let requests = app.simulator.requests();
     assert!(
         requests
@@ -212,94 +275,172 @@ async fn without_a_collector_nothing_is_sent_along() {
     app.close().await;
 }
 
-async fn node(folder: &std::path::Path, simulator: &Simulator, endpoint: &str) -> Node {
+/// A failure stands in the spans of all that it has brought down, and the run's says how the run stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_marked() {
+    let collector = Collector::start().await;
+    let traced = Traced::start(&collector.endpoint, Script::status(401), "").await;
+    let id = traced.begin(&talk(2), "01").await;
+    let events = traced.events(&id).await;
+    assert!(events.contains("event: run.failed"), "{events}");
+    traced.end().await;
+    let spans = collector.spans();
+    for name in ["run", "turn", "chat model-a"] {
+        let found = named(&spans, name);
+        assert_eq!(found.len(), 1, "{name}: {spans:?}");
+        assert_eq!(attribute(found[0], "error.type"), "auth", "{name}");
+        assert_eq!(found[0].status.as_ref().unwrap().code, 2, "{name}");
+    }
+    let run = named(&spans, "run")[0];
+    assert_eq!(attribute(run, "parley.run.status"), "failed");
+}
+
+/// `tracing`: what its settings say of traces.
+async fn node(folder: &std::path::Path, simulator: &Simulator, tracing: &str) -> Node {
     let database = format!("sqlite://{}/parley.sqlite?mode=rwc", folder.display());
     let address = format!("http://{}", simulator.address());
     let mut node = Node::new(folder, &database, &address, "{}");
-    let told = format!("dev_mode: true\n  tracing: {{ endpoint: \"{endpoint}\" }}");
+    let told = format!("dev_mode: true\n  tracing: {{ {tracing} }}");
     node.reconfigure("dev_mode: true", &told);
     node.reconfigure("level: warn, format: compact", "level: info, format: json");
     node.start().await;
     node
 }
 
-async fn start(node: &Node) -> String {
-    let request = client()
-        .post(format!("{}/api/run", node.base))
-        .header("content-type", "application/json")
-        .header("traceparent", traceparent("01"))
-        .body(talk(1).to_string());
-    let answer = request.send().await.unwrap().text().await.unwrap();
-    let answer: Value = serde_json::from_str(&answer).unwrap();
-    answer["run_id"].as_str().unwrap().to_owned()
-}
-
-async fn to_its_end(node: &Node, id: &str) {
-    let stream = client().get(format!("{}/api/stream/{id}", node.base));
-    let text = stream.send().await.unwrap().text();
-    let text = within("the run to end", text).await.unwrap();
-    assert!(text.contains("event: run.completed"), "{text}");
-}
-
 /// Whoever takes a run over goes on in its trace; and the log names the trace.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_takeover_goes_on_in_the_same_trace() {
-    let folder = tempfile::tempdir().unwrap();
     let collector = Collector::start().await;
-    let address = ([127, 0, 0, 1], 0).into();
-    let simulator = Simulator::start(address, Script::text("Yes."))
-        .await
-        .unwrap();
-    simulator.enqueue_for("model-a", Script::silent());
-    let mut node = node(folder.path(), &simulator, &collector.endpoint).await;
-    let id = start(&node).await;
-    within(
-        "the first try",
-        simulator.wait_for(|activity| activity.open == 1),
-    )
-    .await;
-    node.kill();
-    node.start().await;
-    to_its_end(&node, &id).await;
-    node.signal("TERM");
-    assert!(node.ended().await.success(), "{}", node.log());
+    let mut traced = Traced::start(&collector.endpoint, Script::text("Yes."), "").await;
+    let silent = Script::silent();
+    traced.simulator.enqueue_for("model-a", silent);
+    let id = traced.begin(&talk(1), "01").await;
+    let first = traced.simulator.wait_for(|activity| activity.open == 1);
+    within("the first try", first).await;
+    traced.node.kill();
+    traced.node.start().await;
+    let events = traced.events(&id).await;
+    assert!(events.contains("event: run.completed"), "{events}");
+    let (requests, log) = (traced.simulator.requests(), traced.node.log());
+    assert_eq!(requests[1].headers["tracestate"], STATE);
+    traced.end().await;
     let spans = collector.spans();
     for name in ["run", "turn", "chat model-a"] {
         let found = named(&spans, name);
         assert_eq!(found.len(), 1, "{name}: {spans:?}");
         assert_eq!(hex(&found[0].trace_id), TRACE, "{name}");
     }
-    let log = node.log();
     for message in ["run accepted", "run ended here"] {
         let line = log.lines().find(|line| line.contains(message)).unwrap();
         let line: Value = serde_json::from_str(line).unwrap();
         assert_eq!(line["trace_id"], TRACE, "{line}");
     }
-    simulator.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_costs_one_line_and_a_moment_at_the_end() {
-    let folder = tempfile::tempdir().unwrap();
     let nobody = Collector::start().await.endpoint.clone();
-    let address = ([127, 0, 0, 1], 0).into();
-    let simulator = Simulator::start(address, Script::text("Yes."))
-        .await
-        .unwrap();
-    let mut node = node(folder.path(), &simulator, &nobody).await;
-    let id = start(&node).await;
-    to_its_end(&node, &id).await;
+    let mut traced = Traced::start(&nobody, Script::text("Yes."), "").await;
+    traced.talk("01").await;
     let told = Instant::now();
-    node.signal("TERM");
-    assert!(node.ended().await.success(), "{}", node.log());
-    assert!(
-        told.elapsed() < Duration::from_secs(12),
-        "{:?}",
-        told.elapsed()
-    );
-    let log = node.log();
+    traced.node.signal("TERM");
+    assert!(traced.node.ended().await.success(), "{}", traced.node.log());
+    assert!(told.elapsed() < END, "{:?}", told.elapsed());
+    let log = traced.node.log();
     let lines = log.lines().filter(|line| line.contains("WARN"));
     let about = lines.filter(|line| line.contains("the collector of traces does not take them"));
     assert_eq!(about.count(), 1, "{log}");
-    simulator.stop().await;
+    traced.simulator.stop().await;
+}
+
+/// A collector that takes connections and never says a word.
+fn hanging() -> (String, std::net::TcpListener) {
+    // The system accepts for it.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (format!("http://{address}"), listener)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_hangs_costs_a_moment_at_the_end() {
+    let (endpoint, _listener) = hanging();
+    let mut traced = Traced::start(&endpoint, Script::text("Yes."), "").await;
+    traced.talk("01").await;
+    let told = Instant::now();
+    traced.node.signal("TERM");
+    assert!(traced.node.ended().await.success(), "{}", traced.node.log());
+    assert!(told.elapsed() < END, "{:?}", told.elapsed());
+    traced.simulator.stop().await;
+}
+
+/// At once is at once, whatever the collector does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_does_not_wait_for_the_collector() {
+    let (endpoint, _listener) = hanging();
+    let mut traced = Traced::start(&endpoint, Script::text("Yes."), "").await;
+    traced.talk("01").await;
+    // A turn that does not end keeps the process from ending.
+    traced.simulator.enqueue_for("model-a", Script::silent());
+    traced.begin(&talk(1), "01").await;
+    let silent = traced.simulator.wait_for(|activity| activity.open == 1);
+    within("the turn", silent).await;
+    traced.node.signal("TERM");
+    traced.node.says("shutting down").await;
+    let told = Instant::now();
+    // What comes too soon after the first is the same signal.
+    while traced.node.is_running() {
+        traced.node.signal("TERM");
+        assert!(
+            told.elapsed() < Duration::from_secs(2),
+            "{}",
+            traced.node.log()
+        );
+    }
+    assert!(!traced.node.ended().await.success());
+    traced.simulator.stop().await;
+}
+
+/// Spans that find no place are lost, and that is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_that_are_lost_are_told_of() {
+    let (endpoint, _listener) = hanging();
+    let options = TraceOptions {
+        endpoint: format!("{endpoint}/v1/traces"),
+        service_name: None,
+        record_content: false,
+        queue: 4,
+        batch: 2,
+    };
+    let tracer = Tracer::new(&options).unwrap();
+    let said = Said::default();
+    let kept = said.clone();
+    let lines = JsonLines::new(move || kept.clone());
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+        for _ in 0..20 {
+            drop(tracer.begin(Beginning {
+                name: ["x", ""],
+                kind: SpanKind::Internal,
+                parent: None,
+                attributes: &[],
+            }));
+        }
+    });
+    tracer.forget();
+    let said = said.0.lock().unwrap().clone();
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(said.matches("spans are lost").count(), 1, "{said}");
+}
+
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parley::simulator::Script;
+use parley::simulator::{Gate, Script};
 use serde_json::json;
 
 use super::{Fixture, insist, read_and_compare, start};
-use crate::support::{When, within};
+use crate::support::{Scrape, When, within};
 
 /// A run of two turns with a change, so that every kind of transaction is among the exchanges.
 async fn talk(fixture: &Fixture) {
@@ -77,6 +77,13 @@ async fn the_connection_may_break_at_any_exchange() {
     let workers = (0..4).map(async |_| {
         let fixture = Fixture::new(Script::text("Well.")).await.unwrap();
         let mut runs = 0;
+        let seen = async |runs: i64, fixture: &Fixture| {
+            let (seen, runs) = (Scrape::of(&fixture.app).await, runs as f64);
+            assert_eq!(seen.sum("parley_runs_ended_total", &[]), runs);
+            let turns = "parley_turn_duration_seconds_count";
+            assert_eq!(seen.sum(turns, &[]), 2.0 * runs);
+            assert_eq!(seen.sum("parley_lease_losses_total", &[]), 0.0);
+        };
         loop {
             let case = next.fetch_add(1, Ordering::SeqCst);
             let (at, when) = (case / 2, [When::Before, When::After][case as usize % 2]);
@@ -87,8 +94,53 @@ async fn the_connection_may_break_at_any_exchange() {
             talk(&fixture).await;
             runs += 1;
             check(&fixture, runs).await;
+            seen(runs, &fixture).await;
         }
         fixture.close().await;
     });
     futures_util::future::join_all(workers).await;
+}
+
+/// A turn that is written with the release of its run is counted, also where nobody heard that it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_may_be_lost_on_its_way_back() {
+    let cases = (0..10).map(async |at| {
+        let gate = Gate::closed();
+        let script = Script::deltas(["Well", "."]).gate(&gate);
+        let fixture = Fixture::new(script).await?;
+        let app = &fixture.app;
+        start(app, 2).await;
+        within(
+            "the turn",
+            app.simulator.wait_for(|activity| activity.open == 1),
+        )
+        .await;
+        let parts = app.parts();
+        let drained = parts.drain();
+        let breaking = async {
+            within("the drain", async {
+                while !parts.supervisor.is_leaving() {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+            fixture.proxy.break_at(at, When::After);
+            gate.open();
+        };
+        within("the run to be left", async {
+            tokio::join!(drained, breaking)
+        })
+        .await;
+        let seen = Scrape::of(app).await;
+        let turns = "parley_turn_duration_seconds_count";
+        assert_eq!(seen.sum(turns, &[]), 1.0, "exchange {at}");
+        assert_eq!(
+            seen.sum("parley_lease_losses_total", &[]),
+            0.0,
+            "exchange {at}"
+        );
+        fixture.close().await;
+        Some(())
+    });
+    futures_util::future::join_all(cases).await;
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{SETTINGS, accepted, ends, queued, redis, simulator, sqlite, sqlite_queue};
 use crate::{
     crashes::node::Node,
-    support::{Database, SseClient, client, pool, within},
+    support::{Database, Scrape, SseClient, client, pool, within},
 };
 
 /// How long it is watched that nobody drives: three sweeps and more.
@@ -123,6 +123,50 @@ async fn without_a_queue_a_worker_drives_what_it_finds() {
     worker.signal("TERM");
     assert!(worker.ended().await.success(), "{}", worker.log());
     ends(&server, &accepted(&server, 2).await, "run.completed").await;
+    simulator.stop().await;
+}
+
+/// Operators see a process that only drives as they see one that serves, and nothing else is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_can_be_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let (simulator, base) = simulator(Script::text("Yes.")).await;
+    let database = sqlite(&folder, "parley.sqlite");
+    for arguments in [&["--worker"][..], &[]] {
+        let mut node = Node::new(folder.path(), &database, &base, SETTINGS).with(arguments);
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let binding = port.local_addr().unwrap();
+        drop(port);
+        let told = format!("dev_mode: false\n  metrics: {{ binding: \"{binding}\" }}");
+        node.reconfigure("dev_mode: true", &told);
+        node.start_without_server();
+        let get = async |path: &str| {
+            let request = client().get(format!("http://{binding}{path}"));
+            request.send().await
+        };
+        within("the port to answer", async {
+            while get("/_ping").await.is_err() {
+                assert!(node.is_running(), "{}", node.log());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        for (path, status) in [
+            ("/_ping", 200),
+            ("/_readiness", 200),
+            ("/api/providers", 404),
+        ] {
+            assert_eq!(get(path).await.unwrap().status(), status, "{path}");
+        }
+        let seen = Scrape::at(&format!("http://{binding}")).await;
+        assert_eq!(seen.sum("parley_driving", &[]), 1.0);
+        if arguments.is_empty() {
+            let open = client().get(format!("{}/metrics", node.base)).send();
+            assert_eq!(open.await.unwrap().status(), 401);
+        }
+        node.signal("TERM");
+        assert!(node.ended().await.success(), "{}", node.log());
+    }
     simulator.stop().await;
 }
 

@@ -4,15 +4,16 @@
 {% set form = type ~ "Form" -%}
 {% set words = many | replace(from="_", to=" ") -%}
 {% set word = one | replace(from="_", to=" ") -%}
-{% set title = word | capitalize -%}
 {% set slug = one | replace(from="_", to="-") -%}
 {# Every member of the JSON, as `name|value|"null" or nothing`, in the order in which a snapshot shows them. -#}
 {% set members = [] -%}
+{% set of_run = false -%}
 {% for f in fields -%}
 {% set base = f.rust_type | replace(from="Option<", to="") | replace(from=">", to="") -%}
 {% set value = "7" -%}
 {% if base == "String" %}{% set value = '"a text"' -%}
 {% elif base == "Uuid" %}{% set value = '"00000000-0000-7000-8000-000000000000"' -%}
+{% elif base == "i64" and f.field_name == "run_id" %}{% set_global of_run = true %}{% set value = '"019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071"' -%}
 {% elif base == "i64" and f.field_name is ending_with("_id") %}{% set value = '"00000000-0000-7000-8000-000000000000"' -%}
 {% elif base == "f32" or base == "f64" %}{% set value = "0.5" -%}
 {% elif base == "bool" %}{% set value = "true" -%}
@@ -223,10 +224,22 @@ use super::login::{guarded, right};
 use crate::support::{Answer, TestApp, shown};
 
 const NOBODY: &str = "/api/{{many}}/00000000-0000-7000-8000-000000000000";
+{%- if of_run %}
+const NO_RUN: &str = "00000000-0000-7000-8000-000000000000";
+{%- endif %}
 
-fn body() -> Value {
-    json!({ {%- for member in members %}{% set m = member | split(pat="|") %}"{{m.0}}": {{m.1}}, {% endfor -%} })
+fn body({% if of_run %}run: &str{% endif %}) -> Value {
+    json!({ {%- for member in members %}{% set m = member | split(pat="|") %}"{{m.0}}": {% if of_run and m.0 == "run_id" %}run{% else %}{{m.1}}{% endif %}, {% endfor -%} })
 }
+{%- if of_run %}
+
+/// A run that is over.
+async fn run(app: &TestApp) -> String {
+    let run = app.start_run(1).await;
+    app.events(&run).await;
+    run
+}
+{%- endif %}
 
 async fn sent(app: &TestApp, method: &str, path: &str, kind: &str, body: &str) -> Answer {
     let request = app.request(method, path).header("content-type", kind);
@@ -246,7 +259,10 @@ async fn refused(app: &TestApp, operation: &str, method: &str, path: &str) -> St
 #[tokio::test]
 async fn from_the_first_to_the_last() {
     let app = TestApp::spawn(Script::default()).await;
-    let new = app.post("/api/{{many}}", &body()).await;
+{%- if of_run %}
+    let run = run(&app).await;
+{%- endif %}
+    let new = app.post("/api/{{many}}", &body({% if of_run %}&run{% endif %})).await;
     insta::assert_snapshot!(shown("create_{{one}}", &new), @r#"
     create_{{one}} → 201
     content-type: application/json
@@ -271,7 +287,7 @@ async fn from_the_first_to_the_last() {
 {% endfor -%}
     }
     "#);
-    let {% if nulls is containing("|null") %}mut {% endif %}least = body();
+    let {% if nulls is containing("|null") %}mut {% endif %}least = body({% if of_run %}&run{% endif %});
 {%- for member in members %}{% set m = member | split(pat="|") %}{% if m.2 %}
     least["{{m.0}}"] = Value::Null;
 {%- endif %}{% endfor %}
@@ -310,20 +326,32 @@ async fn from_the_first_to_the_last() {
 #[tokio::test]
 async fn a_page_says_where_the_next_one_begins() {
     let app = TestApp::spawn(Script::default()).await;
-    let id = app.post("/api/{{many}}", &body()).await.json()["id"].clone();
+{%- if of_run %}
+    let run = run(&app).await;
+{%- endif %}
+    let id = app.post("/api/{{many}}", &body({% if of_run %}&run{% endif %})).await.json()["id"].clone();
     let after = |id: &Value| format!("/api/{{many}}?cursor={}", id.as_str().unwrap());
     let next = app.get(&after(&id)).await.json();
     assert_eq!(next, json!({"{{many}}": [], "next_cursor": null}));
     app.close().await;
 }
 
+/// Answers to that method where there is none: an id that is no id, and one that nobody has.
+async fn missed(app: &TestApp, operation: &str, method: &str) -> String {
+    let body = body({% if of_run %}NO_RUN{% endif %}).to_string();
+    let answers = [
+        sent(app, method, "/api/{{many}}/x", "application/json", &body).await,
+        sent(app, method, NOBODY, "application/json", &body).await,
+    ];
+    answers.map(|answer| shown(operation, &answer)).join("\n\n")
+}
+
 #[tokio::test]
 async fn of_a_{{one}}_that_there_is_not() {
     let app = TestApp::spawn(Script::default()).await;
-    let get = [app.get("/api/{{many}}/x").await, app.get(NOBODY).await];
-    let get = get.map(|answer| shown("get_{{one}}", &answer)).join("\n\n");
-    insta::assert_snapshot!(get, @r#"
-    get_{{one}} → 400
+{%- for way in ["get|GET", "delete|DELETE", "replace|PUT"] %}{% set w = way | split(pat="|") %}
+    insta::assert_snapshot!(missed(&app, "{{w.0}}_{{one}}", "{{w.1}}").await, @r#"
+    {{w.0}}_{{one}} → 400
     content-type: application/problem+json
 
     {
@@ -334,69 +362,18 @@ async fn of_a_{{one}}_that_there_is_not() {
       "type": "/problems/invalid-id"
     }
 
-    get_{{one}} → 404
+    {{w.0}}_{{one}} → 404
     content-type: application/problem+json
 
     {
       "detail": "there is no {{word}} 00000000-0000-7000-8000-000000000000",
       "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
       "status": 404,
-      "title": "{{title}} not found",
-      "type": "/problems/{{slug}}-not-found"
+      "title": "Not found",
+      "type": "/problems/not-found"
     }
     "#);
-    let delete = async |path: &str| app.send(app.request("DELETE", path)).await;
-    let delete = [delete("/api/{{many}}/x").await, delete(NOBODY).await];
-    let delete = delete.map(|answer| shown("delete_{{one}}", &answer)).join("\n\n");
-    insta::assert_snapshot!(delete, @r#"
-    delete_{{one}} → 400
-    content-type: application/problem+json
-
-    {
-      "detail": "an id is a lower-case UUID with hyphens, such as 019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071",
-      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
-      "status": 400,
-      "title": "Invalid id",
-      "type": "/problems/invalid-id"
-    }
-
-    delete_{{one}} → 404
-    content-type: application/problem+json
-
-    {
-      "detail": "there is no {{word}} 00000000-0000-7000-8000-000000000000",
-      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
-      "status": 404,
-      "title": "{{title}} not found",
-      "type": "/problems/{{slug}}-not-found"
-    }
-    "#);
-    let put = async |path: &str| sent(&app, "PUT", path, "application/json", &body().to_string()).await;
-    let put = [put("/api/{{many}}/x").await, put(NOBODY).await];
-    let put = put.map(|answer| shown("replace_{{one}}", &answer)).join("\n\n");
-    insta::assert_snapshot!(put, @r#"
-    replace_{{one}} → 400
-    content-type: application/problem+json
-
-    {
-      "detail": "an id is a lower-case UUID with hyphens, such as 019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071",
-      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
-      "status": 400,
-      "title": "Invalid id",
-      "type": "/problems/invalid-id"
-    }
-
-    replace_{{one}} → 404
-    content-type: application/problem+json
-
-    {
-      "detail": "there is no {{word}} 00000000-0000-7000-8000-000000000000",
-      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
-      "status": 404,
-      "title": "{{title}} not found",
-      "type": "/problems/{{slug}}-not-found"
-    }
-    "#);
+{%- endfor %}
     app.close().await;
 }
 
@@ -422,8 +399,9 @@ async fn of_what_breaks_a_rule() {
       "type": "/problems/invalid-query"
     }
     "#);
-    insta::assert_snapshot!(refused(&app, "create_{{one}}", "POST", "/api/{{many}}").await, @r#"
-    create_{{one}} → 400
+{%- for way in ["create|POST", "replace|PUT"] %}{% set w = way | split(pat="|") %}
+    insta::assert_snapshot!(refused(&app, "{{w.0}}_{{one}}", "{{w.1}}", {% if w.1 == "POST" %}"/api/{{many}}"{% else %}NOBODY{% endif %}).await, @r#"
+    {{w.0}}_{{one}} → 400
     content-type: application/problem+json
 
     {
@@ -434,7 +412,7 @@ async fn of_what_breaks_a_rule() {
       "type": "/problems/not-json"
     }
 
-    create_{{one}} → 415
+    {{w.0}}_{{one}} → 415
     content-type: application/problem+json
 
     {
@@ -445,7 +423,7 @@ async fn of_what_breaks_a_rule() {
       "type": "/problems/unsupported-media-type"
     }
 
-    create_{{one}} → 422
+    {{w.0}}_{{one}} → 422
     content-type: application/problem+json
 
     {
@@ -462,49 +440,24 @@ async fn of_what_breaks_a_rule() {
       "type": "/problems/validation-failed"
     }
     "#);
-    insta::assert_snapshot!(refused(&app, "replace_{{one}}", "PUT", NOBODY).await, @r#"
-    replace_{{one}} → 400
-    content-type: application/problem+json
-
-    {
-      "detail": "the body is no JSON: EOF while parsing an object at line 1 column 1",
-      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
-      "status": 400,
-      "title": "Not JSON",
-      "type": "/problems/not-json"
-    }
-
-    replace_{{one}} → 415
-    content-type: application/problem+json
-
-    {
-      "detail": "the body must be application/json, not text/plain",
-      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
-      "status": 415,
-      "title": "Unsupported media type",
-      "type": "/problems/unsupported-media-type"
-    }
-
-    replace_{{one}} → 422
-    content-type: application/problem+json
-
-    {
-      "detail": "the body breaks a rule",
-      "errors": [
-        {
-          "pointer": "",
-          "reason": "invalid type: sequence, expected an object"
-        }
-      ],
-      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
-      "status": 422,
-      "title": "Validation failed",
-      "type": "/problems/validation-failed"
-    }
-    "#);
+{%- endfor %}
     app.close().await;
 }
-
+{% if of_run %}
+#[tokio::test]
+async fn {{many}}_are_of_a_run_and_go_with_it() {
+    let app = TestApp::spawn(Script::default()).await;
+    let orphan = app.post("/api/{{many}}", &body(NO_RUN)).await;
+    assert_eq!((orphan.status, &orphan.json()["errors"][0]["pointer"]), (422, &json!("/run_id")));
+    let run = run(&app).await;
+    let new = app.post("/api/{{many}}", &body(&run)).await;
+    let delete = app.request("DELETE", &format!("/api/run/{run}"));
+    assert_eq!(app.send(delete).await.status, 204);
+    assert_eq!(app.get(new.header("location")).await.status, 404);
+    assert_eq!(app.post("/api/{{many}}", &body(&run)).await.status, 422);
+    app.close().await;
+}
+{% endif %}
 /// Whoever makes too many is told when to come again.
 #[tokio::test]
 async fn making_them_is_limited() {
@@ -512,9 +465,9 @@ async fn making_them_is_limited() {
     let post = async || {
         let request = app.request("POST", "/api/{{many}}").header("authorization", right());
         let request = request.header("content-type", "application/json");
-        app.send(request.body(body().to_string())).await
+        app.send(request.body(body({% if of_run %}NO_RUN{% endif %}).to_string())).await
     };
-    assert_eq!(post().await.status, 201);
+    assert_eq!(post().await.status, {% if of_run %}422{% else %}201{% endif %});
     let refused = post().await;
     assert_eq!((refused.status, refused.problem().as_str()), (429, "rate-limited"));
     assert_eq!(refused.header("ratelimit-policy"), "\"{{slug}}-creations\";q=1;w=60");

@@ -173,7 +173,6 @@ pub fn location(view: &{{type}}View) -> String {
 /// That there is no such {{word}}.
 #[must_use]
 pub fn no_{{one}}(id: Uuid) -> Problem {
-    let (slug, title) = ("{{one | replace(from="_", to="-")}}-not-found", "{{word | capitalize}} not found");
     let detail = format!("there is no {{word}} {id}");
-    Problem::new(StatusCode::NOT_FOUND, slug, title, detail)
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
 }

@@ -6,14 +6,23 @@
 //! do in its place.
 
 mod fields;
+mod house;
+mod migrations;
 mod names;
+#[cfg(test)]
+mod templates;
 
 use std::{
+    collections::HashSet,
     fs,
     io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+
+use cruet::to_snake_case;
+
+use self::house::House;
 
 /// Where the templates put their bundles.
 const BUNDLES: &str = "target/generated";
@@ -75,16 +84,24 @@ pub(crate) fn refuse(args: &[String]) -> Result<(), String> {
         // Loco says what is missing.
         return Ok(());
     };
-    match order.kind {
+    named(order.kind, name, rest, &House::here())
+}
+
+/// Makes sure that what is asked for has a name of its own, and fields or actions that fit.
+fn named(kind: &str, name: &str, rest: &[&str], house: &House) -> Result<(), String> {
+    match kind {
         "controller" => {
             names::identifier(name)?;
-            rest.iter().try_for_each(|action| names::identifier(action))
+            house.is_free(kind, name)?;
+            actions(rest)
         }
-        "task" | "worker" | "data" => names::identifier(name),
+        "task" | "worker" | "data" => {
+            names::identifier(name)?;
+            house.is_free(kind, name)
+        }
         "model" | "scaffold" => {
             names::noun(name)?;
-            let taken = fs::read_to_string("src/conversation/mod.rs").unwrap_or_default();
-            names::free(name, &taken)?;
+            house.is_free(kind, name)?;
             if rest.is_empty() {
                 return Err(format!("say what a {name} has, such as text:string!"));
             }
@@ -92,16 +109,24 @@ pub(crate) fn refuse(args: &[String]) -> Result<(), String> {
         }
         "migration" => {
             names::identifier(name)?;
-            let adds = name.to_lowercase().starts_with("add");
-            let into = if adds {
-                fields::Into::OldTable
-            } else {
-                fields::Into::NewTable
-            };
-            fields::check(rest, into)
+            migrations::check(name, rest, house)
         }
         _ => Ok(()),
     }
+}
+
+/// Makes sure that each action of a controller is another handler. `list` is there without being asked for.
+fn actions(given: &[&str]) -> Result<(), String> {
+    let mut seen = HashSet::from(["list".to_owned()]);
+    for action in given {
+        names::identifier(action)?;
+        if !seen.insert(to_snake_case(action)) {
+            return Err(format!(
+                "{action}: is there already: every controller has list, and each action once"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Forgets bundles that were not taken apart, because something failed before.
@@ -185,10 +210,16 @@ mod tests {
             ("generate controller report a-b", "a-b"),
             ("-e test g task type", "type"),
             ("generate model people", "person"),
-            ("generate model run", "Run"),
-            ("generate model label", "text:string!"),
-            ("generate scaffold label text:decimal", "decimal"),
+            ("generate model run", "run"),
+            ("generate scaffold event text:string", "events"),
+            ("generate controller provider", "providers"),
+            ("generate controller quagga status list", "list"),
+            ("generate controller quagga status Status", "Status"),
+            ("generate data catalogue", "catalogue"),
+            ("generate model quagga", "text:string!"),
+            ("generate scaffold quagga text:decimal", "decimal"),
             ("generate migration AddTextToLabels text:string^", "unique"),
+            ("generate migration TidyUp text:string", "without fields"),
         ] {
             let told = refused(line).unwrap_err();
             assert!(told.contains(word), "{line}: {told}");
@@ -201,11 +232,11 @@ mod tests {
             "start --worker",
             "generate",
             "generate override",
-            "generate controller report status --auth",
-            "g scaffold label text:string! run:references count:int",
+            "generate controller quagga status --auth",
+            "g scaffold quagga text:string! run:references count:int",
             "generate migration AddColourToLabels colour:string!",
-            "generate migration CreateCodes code:string^",
-            "generate data country",
+            "generate migration CreateQuaggas code:string^",
+            "generate data quagga",
         ] {
             assert_eq!(refused(line), Ok(()), "{line}");
         }

@@ -1,5 +1,7 @@
 //! Which names can be given to what is generated.
 
+use cruet::{to_plural, to_singular, to_snake_case};
+
 /// Rust's own words, and those that Rust keeps for itself.
 const KEYWORDS: [&str; 52] = [
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
@@ -74,16 +76,25 @@ pub(super) fn noun(name: &str) -> Result<(), String> {
     {
         return Err(format!("say {name:?} in the singular"));
     }
+    // One half of the files is named by the templates, the other by Loco: both must see the same two forms in it.
+    let snake = to_snake_case(name);
+    let one = singular(&snake);
+    if to_singular(&snake) != one || to_plural(&one) != to_plural(&snake) {
+        return Err(format!(
+            "{name:?} is irregular ({:?}, {:?}): say another word",
+            to_singular(&snake),
+            to_plural(&snake)
+        ));
+    }
     Ok(())
 }
 
-/// Makes sure that the words of the conversation do not have it already.
+/// Makes sure that the words of the conversation have neither this type nor its form already.
 ///
 /// # Errors
 /// That they have.
-pub(super) fn free(name: &str, words: &str) -> Result<(), String> {
-    let one = singular(&pascal(name));
-    for taken in [one.clone(), format!("{one}Form")] {
+pub(super) fn free(kind: &str, words: &str) -> Result<(), String> {
+    for taken in [kind.to_owned(), format!("{kind}Form")] {
         let mut words = words.split(|c: char| !c.is_alphanumeric());
         if words.any(|word| word == taken) {
             return Err(format!(
@@ -95,7 +106,7 @@ pub(super) fn free(name: &str, words: &str) -> Result<(), String> {
 }
 
 /// As the templates make it.
-fn singular(name: &str) -> String {
+pub(super) fn singular(name: &str) -> String {
     if let Some(stem) = name.strip_suffix("ies") {
         return format!("{stem}y");
     }
@@ -109,7 +120,8 @@ fn singular(name: &str) -> String {
     stem.unwrap_or(name).to_owned()
 }
 
-fn pascal(name: &str) -> String {
+/// As a type is called.
+pub(super) fn pascal(name: &str) -> String {
     let parts = name.split('_').filter(|part| !part.is_empty());
     parts
         .map(|part| {
@@ -139,7 +151,24 @@ mod tests {
             assert_eq!(noun(good), Ok(()), "{good}");
         }
         for bad in [
-            "people", "statuses", "shelves", "", "a-b", "1st", "self", "box", "é",
+            "people",
+            "statuses",
+            "shelves",
+            "",
+            "a-b",
+            "1st",
+            "self",
+            "box",
+            "é",
+            "alias",
+            "index",
+            "indices",
+            "vertex",
+            "matrix",
+            "quiz",
+            "analysis",
+            "user_alias",
+            "BlogMatrix",
         ] {
             assert!(noun(bad).is_err(), "{bad}");
         }
@@ -148,8 +177,8 @@ mod tests {
     #[test]
     fn a_word_is_given_once() {
         let words = "pub use run::{EndReason, RunId};\npub use bot::Bot;";
-        assert_eq!(free("label", words), Ok(()));
-        for taken in ["bot", "bots", "end_reason", "RunId"] {
+        assert_eq!(free("Label", words), Ok(()));
+        for taken in ["Bot", "EndReason", "RunId"] {
             assert!(free(taken, words).is_err(), "{taken}");
         }
         let one: Vec<String> = ["Boxes", "Categories", "Address", "Status", "Label"]

@@ -20,7 +20,7 @@ use utoipa::OpenApi;
 
 use self::{common::Common, examples::Examples};
 use super::{bots, docs, exports, health, metrics, protected_resource, providers, runs, streams};
-use crate::views::{problem::Problem, run::RunBotView};
+use crate::views::{export::Format, problem::Problem, run::RunBotView};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -49,7 +49,7 @@ use crate::views::{problem::Problem, run::RunBotView};
         protected_resource::show_protected_resource,
         // openapi-paths-inject (do not remove: generated handlers are named above it)
     ),
-    components(schemas(Problem, RunBotView, exports::ExportFormat)),
+    components(schemas(Problem, RunBotView, Format)),
     servers((url = "/", description = "Where this document is from")),
     security(("basic" = []), ("bearer" = [])),
     tags(

@@ -38,6 +38,7 @@ pub struct Model {
     pub lease_epoch: i64,
     pub takeovers: i32,
     pub traceparent: Option<String>,
+    pub tracestate: Option<String>,
     pub created_at: i64,
     pub started_at: Option<i64>,
     pub finished_at: Option<i64>,

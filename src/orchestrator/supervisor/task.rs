@@ -8,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Inner, SWEEP};
 use crate::{
-    conversation::{Breakdown, Failure, FailureCode, Happening, RunEnd, RunId, RunStatus},
-    models::{Claimed, StoreError},
+    conversation::{
+        Breakdown, Failure, FailureCode, Happening, RunEnd, RunId, RunStatus, Timestamp,
+    },
+    models::{Claimed, LoggedEvent, StoreError},
     orchestrator::{
         clock,
         driver::{Driver, Signals, Tools},
@@ -37,14 +39,20 @@ impl Inner {
         mut suspicion: Option<OwnedSemaphorePermit>,
     ) -> bool {
         let Tools { store, config, .. } = &self.tools;
-        let (mut claim, mut breakdown) = (self.claim(run).await, Breakdown::Process);
+        let mut claim = self.claim(run).await;
+        // How this task broke down the last time, if it has driven the run.
+        let mut broke_down = None;
         loop {
             let claimed = match claim {
                 Ok(Some(claimed)) => claimed,
-                Ok(None) => return false,
+                Ok(None) => {
+                    if broke_down.is_some() {
+                        self.lost();
+                    }
+                    return false;
+                }
                 Err(error) if error.passes() => {
                     claim = self.look_again(run, &error).await;
-                    breakdown = Breakdown::Database;
                     continue;
                 }
                 Err(error) => {
@@ -52,21 +60,23 @@ impl Inner {
                     return false;
                 }
             };
-            if claimed.crashed {
-                config.meter.tell(Happening::RunRecovered(breakdown));
+            // A run whose claim was carried out and not heard of has lost nobody.
+            let taken_over = claimed.crashed && claimed.takeovers > 0;
+            let cause = broke_down.or_else(|| taken_over.then_some(Breakdown::Process));
+            if let Some(cause) = cause {
+                config.meter.tell(Happening::RunRecovered(cause));
             }
             let driver = self.driver(run, claimed, signals.clone(), suspicion.take());
             // A panic is caught here: it costs this run and no other.
             match AssertUnwindSafe(driver.drive()).catch_unwind().await {
                 Ok(Ok(())) => return true,
                 Ok(Err(StoreError::LeaseLost)) => {
-                    tracing::info!("another process drives the run now");
-                    config.meter.tell(Happening::LeaseLost);
+                    self.lost();
                     return false;
                 }
                 Ok(Err(error)) if error.passes() => {
                     claim = self.look_again(run, &error).await;
-                    breakdown = Breakdown::Database;
+                    broke_down = Some(Breakdown::Database);
                 }
                 Ok(Err(error)) => {
                     self.give_up(run, &error).await;
@@ -76,10 +86,16 @@ impl Inner {
                     tracing::error!("the task of the run panicked");
                     signals.speaks.send_replace(false);
                     claim = store.reclaim(run, &self.node.id).await;
-                    breakdown = Breakdown::Panic;
+                    broke_down = Some(Breakdown::Panic);
                 }
             }
         }
+    }
+
+    /// Tells that a run which was driven here is another process's.
+    fn lost(&self) {
+        tracing::info!("another process drives the run now");
+        self.tools.config.meter.tell(Happening::LeaseLost);
     }
 
     /// Takes the run, if it may be taken or is ours already.
@@ -141,8 +157,9 @@ impl Inner {
             "the run's state could not be saved"
         };
         let failure = Failure::new(FailureCode::Internal, message);
+        let at = clock::now();
         loop {
-            match self.end(run, unreadable, failure.clone()).await {
+            match self.end(run, unreadable, &failure, at).await {
                 Ok(()) | Err(StoreError::LeaseLost) => return,
                 Err(error) if error.passes() => {
                     self.node.failed();
@@ -155,10 +172,22 @@ impl Inner {
         }
     }
 
-    async fn end(&self, run: RunId, unreadable: bool, failure: Failure) -> Result<(), StoreError> {
+    async fn end(
+        &self,
+        run: RunId,
+        unreadable: bool,
+        failure: &Failure,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let (store, node) = (&self.tools.store, &self.node.id);
         let claimed = match store.owned(run, node).await {
-            Ok(None) => return Ok(()),
+            // Another's, or ended by a commit that nobody heard of.
+            Ok(None) => {
+                if let Some(logged) = store.was_failed(run, failure, at).await? {
+                    self.ended(run, failure, &logged);
+                }
+                return Ok(());
+            }
             Ok(Some(claimed)) => Some(claimed).filter(|_| !unreadable),
             Err(error) if error.passes() => return Err(error),
             Err(_) => None,
@@ -166,15 +195,20 @@ impl Inner {
         if let Some(claimed) = claimed {
             let signals = self.signals(CancellationToken::new(), watch::Sender::new(false));
             let driver = self.driver(run, claimed, signals, None);
-            return driver.fail(failure).await;
+            return driver.fail(failure.clone()).await;
         }
-        let logged = store.fail_unread(run, node, &failure, clock::now()).await?;
+        let logged = store.fail_unread(run, node, failure, at).await?;
+        self.ended(run, failure, &logged);
+        Ok(())
+    }
+
+    /// Tells of a run that was ended without its driver.
+    fn ended(&self, run: RunId, failure: &Failure, logged: &[LoggedEvent]) {
         self.tools.config.meter.tell(Happening::RunEnded(RunEnd {
             status: RunStatus::Failed,
             reason: None,
             failure: Some(failure.code),
         }));
-        self.log.publish(run, &logged);
-        Ok(())
+        self.log.publish(run, logged);
     }
 }

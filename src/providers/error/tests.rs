@@ -192,3 +192,31 @@ fn a_message_that_is_no_text_is_told_as_it_is() {
     );
     assert_eq!(plain.failure.message, "Not Found");
 }
+
+/// Such lists repeat what was sent, and that is the prompt.
+#[test]
+fn what_a_server_repeats_of_the_request_is_left_out() {
+    let wrong = json!([{
+        "type": "string_too_long", "loc": ["body", "messages", 0], "msg": "String should have at most 5 characters",
+        "input": "quince", "ctx": {"max_length": 5, "value": "quince"},
+    }]);
+    for body in [
+        json!({"detail": wrong}),
+        json!({"message": {"detail": wrong}}),
+        json!({"error": {"message": json!({"detail": wrong}).to_string()}}),
+    ] {
+        let told = refused(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &HeaderMap::new(),
+            body.to_string().as_bytes(),
+        );
+        let message = told.failure.message;
+        assert!(
+            message.contains("at most 5") && message.contains("loc") && !message.contains("quince"),
+            "{message}"
+        );
+    }
+    let plain = json!({"error": {"message": "[1, 2] is {no} list"}}).to_string();
+    let plain = refused(StatusCode::BAD_REQUEST, &HeaderMap::new(), plain.as_bytes());
+    assert_eq!(plain.failure.message, "[1, 2] is {no} list");
+}

@@ -35,8 +35,8 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    pub(super) fn new(registry: &mut Registry) -> Self {
-        Self {
+    pub(super) fn new(registry: &mut Registry, known: &Known) -> Self {
+        let attempts = Self {
             all: register(
                 registry,
                 "attempts",
@@ -90,11 +90,29 @@ impl Attempts {
                 "unpriced_attempts",
                 "Provider requests whose cost is not known",
             ),
+        };
+        // As for runs.
+        for model in known.all() {
+            drop(attempts.breaker_openings.get_or_create(&model));
+        }
+        attempts
+    }
+
+    /// From the first request to a model on, its errors are zero until there are some. Not from the start: most of the models that are
+    /// known are never asked.
+    fn begin_at_zero(&self, labels: &Model) {
+        for code in FailureCode::ALL {
+            if code.is_of_an_attempt() {
+                drop(self.errors.get_or_create(&failed(labels, code)));
+            }
         }
     }
 
     pub(super) fn ended(&self, known: &Known, end: &AttemptEnd<'_>) {
         let labels = known.model(&end.target.provider, &end.target.model);
+        if self.deltas.get(&labels).is_none() {
+            self.begin_at_zero(&labels);
+        }
         let Model { provider, model } = labels.clone();
         let outcome = Outcome {
             provider,
@@ -109,12 +127,7 @@ impl Attempts {
             observe(&self.first_deltas, &labels, first_delta);
         }
         if let Some(code) = end.failure {
-            let Model { provider, model } = labels.clone();
-            let failed = Failed {
-                provider,
-                model,
-                code: code.as_str(),
-            };
+            let failed = failed(&labels, code);
             self.errors.get_or_create(&failed).inc();
             if end.repeated {
                 self.retries.get_or_create(&failed).inc();
@@ -165,5 +178,14 @@ impl Attempts {
     pub(super) fn left_alone(&self, known: &Known, provider: &str, model: &str) {
         let labels = known.model(provider, model);
         self.breaker_openings.get_or_create(&labels).inc();
+    }
+}
+
+fn failed(labels: &Model, code: FailureCode) -> Failed {
+    let Model { provider, model } = labels.clone();
+    Failed {
+        provider,
+        model,
+        code: code.as_str(),
     }
 }

@@ -28,10 +28,17 @@ impl Metrics {
         let mut registry = Registry::with_prefix("parley");
         Self {
             runs: Runs::new(&mut registry),
-            attempts: Attempts::new(&mut registry),
+            attempts: Attempts::new(&mut registry, &known),
             service: Service::new(&mut registry),
             registry,
             known,
+        }
+    }
+
+    /// Takes note of the routes, by method and template: until they are answered by an error of ours, that is zero.
+    pub fn expect<'a>(&self, routes: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        for (method, route) in routes {
+            self.service.expect(method, route);
         }
     }
 

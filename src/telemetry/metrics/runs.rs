@@ -68,6 +68,10 @@ impl Runs {
             let (status, reason) = (status.as_str(), reason.as_str());
             drop(self.ended.get_or_create(&End { status, reason }));
         }
+        for code in FailureCode::ALL {
+            let (status, reason) = (RunStatus::Failed.as_str(), code.as_str());
+            drop(self.ended.get_or_create(&End { status, reason }));
+        }
         for cause in [Breakdown::Process, Breakdown::Panic, Breakdown::Database] {
             drop(self.recovered.get_or_create(&breakdown(cause)));
         }

@@ -28,6 +28,9 @@ const RUN_CREATIONS: Limit = Limit {
     limit: "run-creations",
 };
 
+/// The statuses of answers that are ours to mend.
+const OUR_ERRORS: [u16; 2] = [500, 503];
+
 #[derive(Debug)]
 pub(super) struct Service {
     database_calls: Timed<Call>,
@@ -45,7 +48,7 @@ impl Service {
             database_calls: timed(
                 registry,
                 "database_call_duration_seconds",
-                "Calls to the database; begin includes the wait for a connection",
+                "Calls to the database, from the wait for a connection on; on SQLite those that write wait for their turn, too",
                 || Histogram::new(CALLS),
             ),
             database_errors: register(
@@ -110,6 +113,17 @@ impl Service {
                 let kind = trouble(kind);
                 drop(self.database_errors.get_or_create(&Trouble { call, kind }));
             }
+        }
+    }
+
+    pub(super) fn expect(&self, word: &str, template: &str) {
+        for status in OUR_ERRORS {
+            let (method, route) = (method(word), route(Some(template)));
+            drop(self.requests.get_or_create(&Answer {
+                method,
+                route,
+                status,
+            }));
         }
     }
 

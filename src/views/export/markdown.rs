@@ -70,8 +70,14 @@ fn fence(text: &str) -> String {
 /// One of our own lines: what would be markup in it is none. Messages are never written so.
 fn escaped(line: &str) -> String {
     let mut escaped = String::with_capacity(line.len());
-    for c in line.chars() {
-        if "\\`*_{}[]<>#|~&!".contains(c) {
+    for (at, c) in line.char_indices() {
+        // Addresses become links by themselves in GitHub's Markdown: https://github.github.com/gfm/#autolinks-extension-
+        let links = match c {
+            ':' => line[at..].starts_with("://"),
+            '.' => line[..at].ends_with("www"),
+            c => c == '@',
+        };
+        if links || "\\`*_{}[]<>#|~&!".contains(c) {
             escaped.push('\\');
         }
         escaped.push(c);
@@ -123,6 +129,10 @@ mod tests {
         assert_eq!(
             escaped("<b>*A_da*</b> `x` [y](z) # & ~"),
             r"\<b\>\*A\_da\*\</b\> \`x\` \[y\](z) \# \& \~"
+        );
+        assert_eq!(
+            escaped("https://evil.example www.evil.example a@evil.example"),
+            r"https\://evil.example www\.evil.example a\@evil.example"
         );
     }
 

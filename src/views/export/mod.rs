@@ -21,24 +21,30 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use utoipa::ToSchema;
 
 pub use self::{
     json::ExportView,
     pdf::{MAX_TEXT_BYTES as MAX_PDF_TEXT_BYTES, PdfError},
 };
-use super::problem::Problem;
+use super::problem::{Problem, with_causes};
 use crate::conversation::{RunError, RunId, Said, TranscriptHead};
 
 /// The kinds of files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(as = ExportFormat)]
 pub enum Format {
     /// The data, as the API has it.
+    #[schema(rename = "json")]
     Json,
     /// For readers and for other programs that show text.
+    #[schema(rename = "md")]
     Markdown,
     /// One page for a browser.
+    #[schema(rename = "html")]
     Html,
     /// For paper, and to be handed on.
+    #[schema(rename = "pdf")]
     Pdf,
 }
 
@@ -98,14 +104,15 @@ trait Writer: Send + 'static {
     fn end(&mut self, out: &mut Vec<u8>);
 }
 
-/// The entity tag of a run's file: strong, and only where the run is over, because nothing changes it then. It names the version of this
-/// program, too, which decides how the file looks.
+/// The entity tag of a run's file: only where the run is over, because nothing changes it then. It names the version of this program, too,
+/// which decides how the file looks; and it is weak where the same file may go out packed, as other bytes (RFC 9110, section 8.8.3).
 #[must_use]
 pub fn etag(head: &TranscriptHead, format: Format) -> Option<String> {
     let run = &head.run;
     run.status.is_final().then(|| {
+        let weak = if format == Format::Pdf { "" } else { "W/" };
         let (form, version) = (format.extension(), env!("CARGO_PKG_VERSION"));
-        format!("\"{form}-{}-{version}\"", run.last_event_id)
+        format!("{weak}\"{form}-{}-{version}\"", run.last_event_id)
     })
 }
 
@@ -148,8 +155,8 @@ pub fn response(
 
 /// The answer that carries a PDF.
 #[must_use]
-pub fn pdf_response(file: Vec<u8>) -> Response {
-    typed(Format::Pdf, Body::from(file))
+pub fn pdf_response(file: Body) -> Response {
+    typed(Format::Pdf, file)
 }
 
 /// Makes a PDF of a whole transcript. Takes a while, so it has no place among the async threads; `go_on` is asked now and then whether
@@ -219,6 +226,8 @@ struct Sending<W, P> {
     first: Option<Option<Vec<Said>>>,
     begun: bool,
     over: bool,
+    /// The request that it answers.
+    span: tracing::Span,
 }
 
 fn streamed<W: Writer, P: Pages>(writer: W, first: Option<Vec<Said>>, pages: P) -> Body {
@@ -228,6 +237,7 @@ fn streamed<W: Writer, P: Pages>(writer: W, first: Option<Vec<Said>>, pages: P) 
         first: Some(first),
         begun: false,
         over: false,
+        span: tracing::Span::current(),
     };
     let pieces = stream::unfold(sending, |mut sending| async {
         if sending.over {
@@ -236,7 +246,7 @@ fn streamed<W: Writer, P: Pages>(writer: W, first: Option<Vec<Said>>, pages: P) 
         let bytes = sending.next().await;
         if let Err(error) = &bytes {
             // The body ends without its last chunk, so the client knows that it lacks something.
-            tracing::warn!(%error, "an export broke off");
+            sending.tell(error);
             sending.over = true;
         }
         Some((bytes, sending))
@@ -246,6 +256,14 @@ fn streamed<W: Writer, P: Pages>(writer: W, first: Option<Vec<Said>>, pages: P) 
 }
 
 impl<W: Writer, P: Pages> Sending<W, P> {
+    fn tell(&self, error: &RunError) {
+        let (parent, cause) = (&self.span, with_causes(error));
+        match error {
+            RunError::Internal(_) => tracing::error!(parent: parent, cause, "an export broke off"),
+            _ => tracing::warn!(parent: parent, cause, "an export broke off"),
+        }
+    }
+
     /// The bytes of one page.
     async fn next(&mut self) -> Result<Bytes, RunError> {
         let page = match self.first.take() {
@@ -279,4 +297,75 @@ pub fn disposition(id: RunId, format: Format, inline: bool) -> String {
     let kind = if inline { "inline" } else { "attachment" };
     let name = format!("parley-{id}.{}", format.extension());
     format!("{kind}; filename=\"{name}\"; filename*=UTF-8''{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Mutex, PoisonError},
+    };
+
+    use tracing::Instrument as _;
+
+    use super::*;
+
+    struct Nothing;
+
+    impl Writer for Nothing {
+        fn head(&mut self, _out: &mut Vec<u8>) -> Result<(), RunError> {
+            Ok(())
+        }
+
+        fn said(&mut self, _said: Said, _out: &mut Vec<u8>) -> Result<(), RunError> {
+            Ok(())
+        }
+
+        fn end(&mut self, _out: &mut Vec<u8>) {}
+    }
+
+    struct Broken;
+
+    impl Pages for Broken {
+        async fn next(&mut self) -> Result<Option<Vec<Said>>, RunError> {
+            Err(RunError::Unavailable("the cable is cut".into()))
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            log.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Its body is read when the request's span is over.
+    #[tokio::test]
+    async fn an_export_that_breaks_off_names_its_request_and_the_cause() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .finish();
+        let told = tracing::subscriber::set_default(subscriber);
+        let span = tracing::error_span!("request", request_id = "mine");
+        let body = async { streamed(Nothing, Some(Vec::new()), Broken) };
+        let body = body.instrument(span).await;
+        let read = axum::body::to_bytes(body, usize::MAX).await;
+        assert!(read.is_err(), "it must not look whole");
+        drop(told);
+        let log = log.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = String::from_utf8_lossy(&log);
+        assert!(log.contains("request_id=\"mine\""), "{log}");
+        assert!(log.contains("the cable is cut"), "{log}");
+    }
 }

@@ -31,7 +31,7 @@ pub enum PdfError {
     /// It would have too many pages.
     #[error("the talk is too long for a PDF")]
     TooLong,
-    /// Nobody waits for it any more.
+    /// Nobody waits for it any more, or it took too long.
     #[error("the PDF was given up")]
     GivenUp,
     /// The file could not be put together.

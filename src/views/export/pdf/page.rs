@@ -27,7 +27,7 @@ const BOTTOM: f32 = PAGE.1 - 60.0;
 const WIDTH: f32 = PAGE.0 - 2.0 * MARGIN;
 
 /// The most pages. Who has a longer talk takes another form.
-pub(in super::super) const MAX_PAGES: usize = 5_000;
+pub(in super::super) const MAX_PAGES: usize = 2_000;
 
 /// Red, green and blue.
 pub(super) type Color = (u8, u8, u8);

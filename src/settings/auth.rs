@@ -38,6 +38,8 @@ pub enum AuthMode {
 pub struct Auth {
     /// How. `Off` in `DEV_MODE`, and only there.
     pub mode: AuthMode,
+    /// As it is written, whatever `DEV_MODE` makes of it.
+    written: AuthMode,
     /// The users of Basic auth.
     pub users: Vec<BasicUser>,
     /// The issuers of tokens.
@@ -105,8 +107,9 @@ impl Auth {
 
     /// What is wanting where a login has to be possible, and where.
     pub(super) fn wanting(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let users = self.takes_passwords() && self.users.is_empty();
-        let issuers = self.takes_tokens() && self.issuers.is_empty();
+        let takes = |mode| self.written == mode || self.written == AuthMode::Both;
+        let users = takes(AuthMode::Basic) && self.users.is_empty();
+        let issuers = takes(AuthMode::Oidc) && self.issuers.is_empty();
         let users = users.then_some((
             "BASIC_AUTH_PW_HASH",
             "production needs a login: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (make the hash with `cargo loco task \
@@ -122,7 +125,7 @@ impl Auth {
 
 impl Reader<'_> {
     pub(super) fn auth(&mut self, file: &file::Auth, dev_mode: bool) -> Auth {
-        let mode = self.mode(file.mode, dev_mode);
+        let written = self.mode(file.mode, dev_mode);
         let mut users: Vec<BasicUser> = self.basic_auth(&file.basic).into_iter().collect();
         for (place, user) in file.basic.users.iter().enumerate() {
             users.extend(self.user(place, user));
@@ -134,7 +137,8 @@ impl Reader<'_> {
                 .add("settings.auth.basic.users: names", reason);
         }
         Auth {
-            mode,
+            mode: if dev_mode { AuthMode::Off } else { written },
+            written,
             users,
             issuers: self.issuers(&file.oidc),
         }
@@ -158,10 +162,7 @@ impl Reader<'_> {
                 ("AUTH_MODE", mode)
             }
         };
-        if dev_mode {
-            return AuthMode::Off;
-        }
-        if mode == AuthMode::Off {
+        if mode == AuthMode::Off && !dev_mode {
             self.mistakes
                 .add(place, "may be off only with DEV_MODE, on your own machine");
         }

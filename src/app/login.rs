@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use super::parts::settings_of;
 use crate::{
-    identity::{BasicCredential, IssuerConfig, Oidc, Scopes},
+    identity::{BasicCredential, IssuerConfig, Oidc, Scopes, Tickets},
     settings::{Auth, Settings},
     views::protected_resource::ProtectedResource,
 };
@@ -35,6 +35,12 @@ pub(super) fn oidc(settings: &Settings) -> Result<Option<Arc<Oidc>>> {
     });
     let oidc = Oidc::start(issuers.collect()).map_err(Error::wrap)?;
     Ok(Some(Arc::new(oidc)))
+}
+
+/// What makes and reads tickets; `None` where no login is asked for.
+pub(super) fn tickets(settings: &Settings) -> Option<Arc<Tickets>> {
+    let auth = &settings.auth;
+    (!settings.dev_mode).then(|| Arc::new(Tickets::new(&auth.secrets, auth.ticket_lifetime)))
 }
 
 /// What clients are told that need a token; `None` where none are taken.

@@ -126,6 +126,7 @@ impl Parts {
             shutdown: shutdown.clone(),
             body_limit: settings.http.body_limit_bytes,
             protected_resource: login::protected_resource(ctx)?,
+            tickets: login::tickets(&settings),
             metrics: telemetry.exposition(sources),
         };
         Ok(Self {
@@ -249,19 +250,18 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
     // Nothing is counted and no key is looked for where nothing is served: `cargo loco middleware`.
     let parts = ctx.shared_store.get::<Parts>();
     let oidc = parts.as_ref().and_then(|parts| parts.oidc.clone());
+    let tickets = parts.as_ref().and_then(|parts| parts.door.tickets.clone());
+    let tickets = tickets.or_else(|| login::tickets(&settings));
     let told = parts.map(|parts| (parts.telemetry.meter, parts.telemetry.tracing));
     let (meter, tracing) = told.unwrap_or_default();
     let guarded = !settings.dev_mode;
-    let authenticator = || {
+    let authenticator = |tickets| {
         let users = login::users(&settings.auth);
-        Arc::new(Authenticator::new(
-            users,
-            oidc,
-            settings.failed_logins_per_minute,
-        ))
+        let failures = settings.failed_logins_per_minute;
+        Arc::new(Authenticator::new(users, oidc, tickets, failures))
     };
     let guards = Guards {
-        authenticator: guarded.then(authenticator),
+        authenticator: tickets.map(authenticator),
         resource_metadata: login::metadata_address(&ctx.config.server).into(),
         creations_per_minute: guarded.then_some(settings.run_creations_per_minute),
         trusted_proxies: settings.http.trusted_proxies.clone().into(),
@@ -318,6 +318,11 @@ pub(super) async fn warn(ctx: &AppContext) -> Result<()> {
     }
     if let Some(idle) = settings.auth.idle() {
         tracing::warn!("{idle}");
+    }
+    if !works_only() && !settings.dev_mode && settings.auth.secrets.is_empty() {
+        tracing::warn!(
+            "PARLEY_SECRET is not set: tickets for streams end with this process, and no other process takes them"
+        );
     }
     if is_memory(&ctx.config.database.uri) {
         tracing::warn!(

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     conversation::{IdempotencyKey, Object, RunId, TraceContext, Violation},
-    identity::{Caller, Scope},
+    identity::{Caller, Scope, Tickets},
     orchestrator::Runs,
     views::{problem::Problem, protected_resource::ProtectedResource, stream::StreamSettings},
 };
@@ -33,6 +33,8 @@ pub struct Door {
     pub body_limit: usize,
     /// What clients are told that need a token; `None` where none are taken.
     pub protected_resource: Option<Arc<ProtectedResource>>,
+    /// Makes tickets; `None` where no login is asked for.
+    pub tickets: Option<Arc<Tickets>>,
     /// Writes the metrics as they are now.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }

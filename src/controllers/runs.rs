@@ -13,7 +13,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    extract::{KeyedJsonBody, OptionalJsonBody, Reader, RunPath, Traced, Writer},
+    extract::{Door, KeyedJsonBody, OptionalJsonBody, Reader, RunPath, Traced, Writer},
     history::{HistoryParams, HistoryQuery},
 };
 use crate::{
@@ -60,7 +60,7 @@ pub(super) async fn start_run(
             && let Some(answer) = door.runs.answered(&caller.owner, key).await?
         {
             claim.spare();
-            return Ok(started(answer));
+            return Ok(started(&door, answer));
         }
         if let Some(Verdict::Refused { .. }) = claim.count() {
             // The layer that has made the claim says how long to wait.
@@ -71,16 +71,23 @@ pub(super) async fn start_run(
         key,
         answer: StartedView::body,
     });
-    Ok(started(
-        match door.runs.start(body, &caller.owner, once, trace).await? {
-            Started::Now(run) => StartedView::body(&run),
-            Started::Before(answer) => answer,
-        },
-    ))
+    let outcome = door.runs.start(body, &caller.owner, once, trace).await?;
+    let answer = match outcome {
+        Started::Now(run) => StartedView::body(&run),
+        Started::Before(answer) => answer,
+    };
+    Ok(started(&door, answer))
 }
 
-fn started(answer: String) -> Response {
-    let location = StartedView::location(&answer);
+/// The answer; the same also where it is given again.
+fn started(door: &Door, mut answer: String) -> Response {
+    let run = StartedView::read(&answer);
+    if let (Some(run), Some(tickets)) = (run, &door.tickets) {
+        let (ticket, expires) = tickets.issue(run.run_id, run.created_at);
+        StartedView::add_ticket(&mut answer, &ticket, expires);
+    }
+    let location = run.map(|run| format!("/api/run/{}", run.run_id));
+    let location = location.and_then(|location| HeaderValue::from_str(&location).ok());
     let mut response = (StatusCode::CREATED, answer).into_response();
     let headers = response.headers_mut();
     headers.insert(

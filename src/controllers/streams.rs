@@ -1,12 +1,16 @@
 //! `/api/stream/{run_id}`: the talk, live.
 
 use axum::{
+    Json,
     extract::{Query, RawQuery},
     http::{HeaderMap, Method, StatusCode},
     response::Response,
 };
 use bytes::Bytes;
-use loco_rs::{controller::Routes, prelude::get};
+use loco_rs::{
+    controller::Routes,
+    prelude::{get, post},
+};
 use serde::Deserialize;
 
 use super::extract::{Reader, RunPath};
@@ -16,6 +20,7 @@ use crate::{
     views::{
         event::Frame,
         problem::Problem,
+        run::TicketView,
         stream::{self, Blocks},
     },
 };
@@ -40,6 +45,7 @@ impl Blocks for Subscription {
     params(
         ("run_id" = RunId, Path, description = "The run"),
         ("Last-Event-ID" = Option<String>, Header, description = "The last event that the client has; it wins over the query", pattern = "^((0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17}))?$"),
+        ("ticket" = Option<String>, Query, description = "In place of a login, for clients that cannot set a header: see `POST /api/stream/{run_id}/ticket`"),
         ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot set a header", pattern = "^((0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17}))?$"),
     ),
     responses(
@@ -119,11 +125,39 @@ fn cursor(headers: &HeaderMap, query: Option<&str>) -> Result<EventId, Problem> 
     Ok(header.or(query).unwrap_or(EventId::START))
 }
 
+/// Get a ticket
+///
+/// For clients that can send no login along, such as `EventSource` on a page of another origin: whoever has the ticket may watch this run,
+/// and nothing else, until it ends or the run is deleted. It is a password in an address: hand it to nobody else.
+#[utoipa::path(
+    post,
+    path = "/api/stream/{run_id}/ticket",
+    tag = "runs",
+    params(("run_id" = RunId, Path, description = "The run")),
+    responses(
+        (status = 200, description = "The ticket, and the address to watch the run at", body = TicketView),
+        (status = 400, response = Problem),
+        (status = 404, response = Problem),
+        (status = 500, response = Problem),
+        (status = 503, response = Problem),
+    ),
+)]
+#[axum::debug_handler(state = loco_rs::app::AppContext)]
+pub(super) async fn make_ticket(
+    Reader { door, caller }: Reader,
+    RunPath(id): RunPath,
+) -> Result<Json<TicketView>, Problem> {
+    let run = door.runs.get(&caller.whose(), id).await?.id;
+    let ticket = door.tickets.map(|tickets| tickets.issue_now(run));
+    Ok(Json(TicketView::new(run, ticket)))
+}
+
 /// The routes.
 pub fn routes() -> Routes {
     Routes::new()
         .prefix("api/stream")
         .add("/{run_id}", get(stream_run))
+        .add("/{run_id}/ticket", post(make_ticket))
 }
 
 #[cfg(test)]

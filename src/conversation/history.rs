@@ -36,7 +36,7 @@ pub struct HistoryFilter {
 }
 
 /// A page of the list, newest first.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct HistoryPage {
     /// The runs.
     pub runs: Vec<Run>,

@@ -161,6 +161,8 @@ pub enum LoginRefusal {
     WrongCredentials,
     /// Its token was not taken.
     WrongToken,
+    /// A ticket that is none of ours, or whose time is over.
+    WrongTicket,
     /// Its token had expired.
     ExpiredToken,
     /// Nobody could know whether its token is right: the issuer is down.

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    BasicCredential, Caller, ClientKey, Oidc, RateLimiter, TokenError, Verdict,
+    BasicCredential, Caller, ClientKey, Oidc, RateLimiter, Tickets, TokenError, Verdict,
     basic::{Credentials, Users},
+    ticket::now,
 };
 
 /// A way to log in.
@@ -14,6 +15,8 @@ pub enum Login {
     Basic,
     /// An access token (RFC 6750).
     Bearer,
+    /// A ticket of ours.
+    Ticket,
 }
 
 /// Somebody who was let in.
@@ -34,6 +37,8 @@ pub enum Denied {
     Wrong,
     /// Its token is not taken.
     Token(TokenError),
+    /// Its ticket is none of ours, or its time is over.
+    Ticket,
     /// Too many wrong ones came from there.
     TooMany {
         /// When to try again.
@@ -45,6 +50,7 @@ pub enum Denied {
 pub struct Authenticator {
     basic: Option<Users>,
     oidc: Option<Arc<Oidc>>,
+    tickets: Arc<Tickets>,
     failures: RateLimiter,
 }
 
@@ -54,11 +60,13 @@ impl Authenticator {
     pub fn new(
         users: Option<Vec<BasicCredential>>,
         oidc: Option<Arc<Oidc>>,
+        tickets: Arc<Tickets>,
         failures_per_minute: u32,
     ) -> Self {
         Self {
             basic: users.map(Users::new),
             oidc,
+            tickets,
             failures: RateLimiter::per_minute(failures_per_minute),
         }
     }
@@ -69,6 +77,7 @@ impl Authenticator {
         match login {
             Login::Basic => self.basic.is_some(),
             Login::Bearer => self.oidc.is_some(),
+            Login::Ticket => true,
         }
     }
 
@@ -106,6 +115,22 @@ impl Authenticator {
         Err(Denied::NoCredentials)
     }
 
+    /// Who is asking, by a ticket.
+    ///
+    /// # Errors
+    /// Why the request is not let in.
+    pub fn check_ticket(&self, ticket: &str, client: ClientKey) -> Result<Admitted, Denied> {
+        match self.tickets.read(ticket) {
+            Some(ticket) if now() < ticket.expires => Ok(Admitted {
+                caller: Caller::watching(ticket.run),
+                login: Login::Ticket,
+            }),
+            // It was right once.
+            Some(_) => Err(Denied::Ticket),
+            None => Err(self.counted(Denied::Ticket, client)),
+        }
+    }
+
     /// A look at a token costs little, so a failure is counted after it and not before: then a right token comes in, however many wrong
     /// ones came from its client. One that has expired was right once, as its signature shows: that is how clients learn that they need
     /// another, and no failure; nor is it one if the issuer is down.
@@ -113,8 +138,12 @@ impl Authenticator {
         if matches!(error, TokenError::Expired | TokenError::Unavailable { .. }) {
             return Denied::Token(error);
         }
+        self.counted(Denied::Token(error), client)
+    }
+
+    fn counted(&self, denied: Denied, client: ClientKey) -> Denied {
         match self.failures.check(client) {
-            Verdict::Allowed { .. } => Denied::Token(error),
+            Verdict::Allowed { .. } => denied,
             Verdict::Refused { retry_after } => Denied::TooMany { retry_after },
         }
     }
@@ -128,7 +157,10 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::identity::Scopes;
+    use crate::{
+        conversation::{RunId, Timestamp},
+        identity::Scopes,
+    };
 
     fn authenticator(failures_per_minute: u32) -> Authenticator {
         let user = |name: &str, password: &str, scopes| BasicCredential {
@@ -140,7 +172,11 @@ mod tests {
             user("ada", "secret: pässword", Scopes::ALL),
             user("eve", "another", Scopes::named(["runs:read"])),
         ];
-        Authenticator::new(Some(users), None, failures_per_minute)
+        Authenticator::new(Some(users), None, tickets(), failures_per_minute)
+    }
+
+    fn tickets() -> Arc<Tickets> {
+        Arc::new(Tickets::new(&[], Duration::from_hours(1)))
     }
 
     fn header(credentials: &str) -> Vec<u8> {
@@ -260,9 +296,30 @@ mod tests {
     #[tokio::test]
     async fn without_a_user_nobody_gets_in() {
         for (users, denied) in [(Some(vec![]), Denied::Wrong), (None, Denied::NoCredentials)] {
-            let auth = Authenticator::new(users, None, 60);
+            let auth = Authenticator::new(users, None, tickets(), 60);
             let checked = auth.check(Some(&header("ada:x")), client(1)).await;
             assert_eq!(checked, Err(denied));
         }
+    }
+
+    #[test]
+    fn a_ticket_is_good_for_its_run_and_its_time() {
+        let auth = authenticator(1);
+        let run = RunId::from_uuid(uuid::Uuid::from_u128(7));
+        let ticket = |millis_ago| {
+            let from = Timestamp::from_millis(now().as_millis() - millis_ago);
+            auth.tickets.issue(run, from).0
+        };
+        let admitted = auth.check_ticket(&ticket(3_500_000), client(1)).unwrap();
+        assert_eq!(admitted.caller, Caller::watching(run));
+        // That its time is over is no failure, however often; that it is none of ours is one.
+        for _ in 0..3 {
+            let over = auth.check_ticket(&ticket(3_600_000), client(1));
+            assert_eq!(over, Err(Denied::Ticket));
+        }
+        let wrong = || auth.check_ticket("no ticket", client(1)).unwrap_err();
+        assert_eq!(wrong(), Denied::Ticket);
+        assert!(matches!(wrong(), Denied::TooMany { .. }));
+        assert!(auth.check_ticket(&ticket(0), client(1)).is_ok());
     }
 }

@@ -70,6 +70,7 @@ impl Users {
         Ok(Caller {
             owner: user.user.clone(),
             scopes: user.scopes,
+            only: None,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::conversation::Whose;
+use crate::conversation::{RunId, Whose};
 
 /// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,6 +86,8 @@ pub struct Caller {
     pub owner: String,
     /// What it may do.
     pub scopes: Scopes,
+    /// The only run that it sees, where it has come by a ticket.
+    pub only: Option<RunId>,
 }
 
 impl Caller {
@@ -95,6 +97,20 @@ impl Caller {
         Self {
             owner: String::new(),
             scopes: Scopes::ALL,
+            only: None,
+        }
+    }
+
+    /// Whoever has a ticket for that run.
+    #[must_use]
+    pub fn watching(run: RunId) -> Self {
+        Self {
+            owner: String::new(),
+            scopes: Scopes {
+                read: true,
+                ..Scopes::default()
+            },
+            only: Some(run),
         }
     }
 
@@ -109,10 +125,10 @@ impl Caller {
     /// Whose runs it sees.
     #[must_use]
     pub fn whose(&self) -> Whose {
-        if self.scopes.allow(Scope::Admin) {
-            Whose::Everybodys
-        } else {
-            Whose::Of(self.owner.clone())
+        match self.only {
+            Some(run) => Whose::Run(run),
+            None if self.scopes.allow(Scope::Admin) => Whose::Everybodys,
+            None => Whose::Of(self.owner.clone()),
         }
     }
 }
@@ -137,9 +153,12 @@ mod tests {
         let caller = |scopes| Caller {
             owner: "ada".to_owned(),
             scopes,
+            only: None,
         };
         let plain = caller(Scopes::named(["runs:read", "runs:write"]));
         assert_eq!(plain.whose(), Whose::Of("ada".to_owned()));
         assert_eq!(caller(Scopes::ALL).whose(), Whose::Everybodys);
+        let run = RunId::from_uuid(uuid::Uuid::from_u128(7));
+        assert_eq!(Caller::watching(run).whose(), Whose::Run(run));
     }
 }

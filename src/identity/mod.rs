@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** passwords are compared only as bcrypt hashes, off the async threads and at most two at a time; what is kept of
 //! a right one, or of a right token, is a keyed hash, for a minute. Unknown users cost the same as wrong passwords. A token is believed only
-//! by its issuer's signature: `oidc`.
+//! by its issuer's signature (`oidc`), a ticket by ours (`ticket`).
 //!
 //! **May import:** conversation, models.
 
@@ -13,6 +13,7 @@ mod client;
 mod digest;
 mod limit;
 mod oidc;
+mod ticket;
 
 pub use authenticator::{Admitted, Authenticator, Denied, Login};
 pub use basic::{BasicCredential, hash_password};
@@ -20,3 +21,4 @@ pub use caller::{Caller, Scope, Scopes};
 pub use client::{ClientKey, client_address};
 pub use limit::{Claim, RateLimiter, Verdict};
 pub use oidc::{IssuerConfig, Oidc, TokenError};
+pub use ticket::{Ticket, Tickets};

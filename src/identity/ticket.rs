@@ -3,7 +3,10 @@
 //! `EventSource` can send no header, so a ticket stands in the address. It is made of the run's id, the moment at which it ends, and
 //! HMAC-SHA256 over both (RFC 2104): nothing is stored, and any process that has the key reads it.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -25,6 +28,7 @@ const SIGNATURE: usize = 32;
 pub struct Tickets {
     /// The first one signs; all are good to read.
     keys: Vec<SecretBox<[u8]>>,
+    lifetime: Duration,
 }
 
 /// A ticket that is genuine. Whether its time is over, its reader decides.
@@ -45,22 +49,41 @@ impl fmt::Debug for Tickets {
 }
 
 impl Tickets {
-    /// With these keys, of which the first one signs; without any, with one of its own, that ends with it.
+    /// With these keys, of which the first one signs; without any, with one of its own, that ends with it. `lifetime`: how long a ticket
+    /// is good.
     #[must_use]
-    pub fn new(keys: &[SecretString]) -> Self {
+    pub fn new(keys: &[SecretString], lifetime: Duration) -> Self {
         let own = || vec![SecretBox::new(Box::from(rand::random::<[u8; 32]>()))];
         let given = keys.iter().map(|key| {
             let bytes = key.expose_secret().as_bytes();
             SecretBox::new(Box::from(bytes))
         });
         Self {
-            keys: if keys.is_empty() { own() } else { given.collect() },
+            keys: if keys.is_empty() {
+                own()
+            } else {
+                given.collect()
+            },
+            lifetime,
         }
     }
 
-    /// A ticket for that run. The same run and moment give the same ticket, as long as the key stays.
+    /// A ticket for that run from that moment on, and when it ends. The same run and moment give the same ticket, as long as the key
+    /// stays.
     #[must_use]
-    pub fn issue(&self, ticket: Ticket) -> String {
+    pub fn issue(&self, run: RunId, from: Timestamp) -> (String, Timestamp) {
+        let lifetime = i64::try_from(self.lifetime.as_millis()).unwrap_or(i64::MAX);
+        let expires = Timestamp::from_millis(from.as_millis().saturating_add(lifetime));
+        (self.sign(Ticket { run, expires }), expires)
+    }
+
+    /// One from now on.
+    #[must_use]
+    pub fn issue_now(&self, run: RunId) -> (String, Timestamp) {
+        self.issue(run, now())
+    }
+
+    fn sign(&self, ticket: Ticket) -> String {
         let mut bytes = Vec::with_capacity(ID + MOMENT + SIGNATURE);
         bytes.extend(ticket.run.as_uuid().into_bytes());
         bytes.extend(ticket.expires.as_millis().to_be_bytes());
@@ -88,6 +111,13 @@ impl Tickets {
     }
 }
 
+/// By this machine's clock.
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since.map_or(0, |since| since.as_millis());
+    Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
 fn signature(key: &SecretBox<[u8]>, said: &[u8]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret())
         .unwrap_or_else(|_| unreachable!("HMAC takes any key"));
@@ -109,15 +139,15 @@ mod tests {
 
     fn keys(names: &[&str]) -> Tickets {
         let keys: Vec<SecretString> = names.iter().map(|name| name.repeat(8).into()).collect();
-        Tickets::new(&keys)
+        Tickets::new(&keys, Duration::ZERO)
     }
 
     #[test]
     fn a_ticket_says_what_it_was_made_for_and_nothing_else_is_one() {
         let tickets = keys(&["a key "]);
-        let text = tickets.issue(ticket());
+        let text = tickets.sign(ticket());
         assert_eq!(tickets.read(&text), Some(ticket()));
-        assert_eq!(tickets.issue(ticket()), text);
+        assert_eq!(tickets.sign(ticket()), text);
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(&text).unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut other = bytes.clone();
@@ -129,7 +159,13 @@ mod tests {
             let cut = BASE64_URL_SAFE_NO_PAD.encode(&bytes[..length]);
             assert_eq!(tickets.read(&cut), None, "{length} bytes");
         }
-        for other in ["", "%", &format!("{text}A"), &format!("{text}="), &text[1..]] {
+        for other in [
+            "",
+            "%",
+            &format!("{text}A"),
+            &format!("{text}="),
+            &text[1..],
+        ] {
             assert_eq!(tickets.read(other), None, "{other}");
         }
     }
@@ -137,12 +173,15 @@ mod tests {
     #[test]
     fn keys_are_changed_one_after_the_other() {
         let (old, both, new) = (keys(&["old "]), keys(&["new ", "old "]), keys(&["new "]));
-        assert_eq!(both.read(&old.issue(ticket())), Some(ticket()));
-        assert_eq!(new.read(&both.issue(ticket())), Some(ticket()));
-        assert_eq!(new.read(&old.issue(ticket())), None);
-        let own = Tickets::new(&[]);
-        assert_eq!(own.read(&own.issue(ticket())), Some(ticket()));
-        assert_eq!(Tickets::new(&[]).read(&own.issue(ticket())), None);
+        assert_eq!(both.read(&old.sign(ticket())), Some(ticket()));
+        assert_eq!(new.read(&both.sign(ticket())), Some(ticket()));
+        assert_eq!(new.read(&old.sign(ticket())), None);
+        let own = Tickets::new(&[], Duration::ZERO);
+        assert_eq!(own.read(&own.sign(ticket())), Some(ticket()));
+        assert_eq!(
+            Tickets::new(&[], Duration::ZERO).read(&own.sign(ticket())),
+            None
+        );
         assert!(!format!("{both:?}").contains("old"));
     }
 }

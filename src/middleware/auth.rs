@@ -2,12 +2,14 @@
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
 use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
+
+use url::form_urlencoded;
 
 use super::{Guards, challenge, seconds};
 use crate::{
@@ -23,6 +25,9 @@ pub(super) const OPEN: [&str; 4] = [
     "/_readiness",
     "/.well-known/oauth-protected-resource",
 ];
+
+/// The one that a ticket is good for.
+const WATCHED: &str = "/api/stream/{run_id}";
 
 /// The one that the settings may open, too.
 pub(super) const METRICS: &str = "/metrics";
@@ -68,12 +73,17 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
         .headers()
         .get(header::AUTHORIZATION)
         .map(HeaderValue::as_bytes);
-    match authenticator.check(given, guards.client(&request)).await {
+    let client = guards.client(&request);
+    let checked = match ticket(&request).filter(|_| given.is_none()) {
+        Some(ticket) => authenticator.check_ticket(&ticket, client),
+        None => authenticator.check(given, client).await,
+    };
+    match checked {
         Ok(admitted) => {
             request.extensions_mut().insert(admitted.caller);
             let answer = next.run(request).await;
             match admitted.login {
-                Login::Basic => answer,
+                Login::Basic | Login::Ticket => answer,
                 Login::Bearer => challenge::with_missing_scope(answer),
             }
         }
@@ -92,8 +102,20 @@ fn reason(denied: Denied) -> LoginRefusal {
         Denied::Token(TokenError::Expired) => LoginRefusal::ExpiredToken,
         Denied::Token(TokenError::Unavailable { .. }) => LoginRefusal::IssuerUnavailable,
         Denied::Token(_) => LoginRefusal::WrongToken,
+        Denied::Ticket => LoginRefusal::WrongTicket,
         Denied::TooMany { .. } => LoginRefusal::TooMany,
     }
+}
+
+/// The ticket in the query of a request that watches a run.
+fn ticket(request: &Request) -> Option<String> {
+    let route = request.extensions().get::<MatchedPath>()?;
+    if !request.method().is_safe() || route.as_str() != WATCHED {
+        return None;
+    }
+    let mut pairs = form_urlencoded::parse(request.uri().query()?.as_bytes());
+    let (_, ticket) = pairs.find(|(name, _)| name == "ticket")?;
+    Some(ticket.into_owned())
 }
 
 /// Whether a login dialog makes sense: for navigations and for programs. A `fetch` or an `EventSource` would hang behind it.
@@ -122,6 +144,10 @@ fn refusal(
         Denied::NoCredentials if bearer => ("this needs a login: a bearer token".to_owned(), None),
         Denied::NoCredentials => ("this needs a login: Basic auth".to_owned(), None),
         Denied::Wrong => ("these credentials are wrong".to_owned(), None),
+        Denied::Ticket => {
+            let detail = "this ticket is wrong, or its time is over: get another one";
+            (detail.to_owned(), None)
+        }
         Denied::Token(TokenError::Unavailable { retry_after }) => {
             return Problem::issuer_unavailable(seconds(retry_after));
         }

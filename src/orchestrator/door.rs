@@ -2,13 +2,14 @@
 //!
 //! **Invariant:** whatever concerns one run is done for somebody who sees it; a run that is not seen is not there.
 
+mod checks;
+
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
 use super::{
     Config, Doorbell, Supervisor, clock, measure,
-    offers::Offers,
     orders::{stop_order, update_order},
     owners::Owners,
 };
@@ -16,10 +17,10 @@ use crate::{
     conversation::{
         BotChange, EventId, Happening, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
         ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Timestamp,
-        TraceContext, Violation, Whose, check_name_is_free, next_turn_of,
+        TraceContext, Whose,
     },
     event_log::{EventLog, Opened},
-    models::{Inserted, Locked, Store},
+    models::{Inserted, Store},
     providers::Registry,
 };
 pub use crate::{event_log::Reader as Subscription, models::TranscriptReader};
@@ -181,12 +182,13 @@ impl Runs {
         after: Option<RunId>,
         limit: u64,
     ) -> Result<HistoryPage, RunError> {
-        let owner = whose.owner();
-        Ok(self
-            .inner
-            .store
-            .history(owner, filter, after, limit)
-            .await?)
+        let owner = match whose {
+            Whose::Everybodys => None,
+            Whose::Of(owner) => Some(owner.as_str()),
+            Whose::Run(_) => return Ok(HistoryPage::default()),
+        };
+        let store = &self.inner.store;
+        Ok(store.history(owner, filter, after, limit).await?)
     }
 
     /// Removes a run that is over, with all that belongs to it.
@@ -381,26 +383,6 @@ impl Runs {
 }
 
 impl Inner {
-    /// Checks an order.
-    fn plan(&self, order: StartRun) -> Result<RunPlan, RunError> {
-        let offers = self.offers();
-        let bots = (0..).zip(&order.bots);
-        let refused = bots.flat_map(|(index, bot): (u32, _)| {
-            let (at, targets) = (format!("/bots/{index}"), bot.targets());
-            let mut refused = offers.unknown(&targets, &at);
-            refused.extend(offers.refused(&targets, &bot.params, &at));
-            refused
-        });
-        let refused: Vec<Violation> = refused.collect();
-        match order.plan(self.config.max_turns) {
-            Ok(plan) if refused.is_empty() => Ok(plan),
-            Ok(_) => Err(RunError::Invalid(refused)),
-            Err(violations) => Err(RunError::Invalid(
-                violations.into_iter().chain(refused).collect(),
-            )),
-        }
-    }
-
     /// The answer that the key had before.
     async fn answered(
         &self,
@@ -453,53 +435,5 @@ impl Inner {
 
     async fn run(&self, id: RunId) -> Result<Run, RunError> {
         self.store.run(id).await?.ok_or(RunError::NotFound(id))
-    }
-
-    fn offers(&self) -> Offers<'_> {
-        Offers {
-            registry: &self.registry,
-            catalogue: &self.config.catalogue,
-        }
-    }
-
-    /// What the patch makes of the bot, by what the locked run says.
-    fn patched(
-        &self,
-        locked: &Locked,
-        index: u32,
-        patch: &Map<String, Value>,
-        if_match: Option<&[u32]>,
-    ) -> Result<BotChange, RunError> {
-        let run = &locked.run;
-        let bots = u32::try_from(run.bots.len()).unwrap_or(u32::MAX);
-        let bot = run
-            .bots
-            .iter()
-            .find(|bot| bot.index == index)
-            .ok_or(RunError::NoSuchBot { index, bots })?;
-        if if_match.is_some_and(|versions| !versions.contains(&bot.version)) {
-            return Err(RunError::VersionMismatch {
-                version: bot.version,
-            });
-        }
-        let next = bot.patched(patch).map_err(RunError::Invalid)?;
-        check_name_is_free(&next, &run.bots).map_err(RunError::Invalid)?;
-        let (targets, offers) = (next.targets(), self.offers());
-        let mut refused = Vec::new();
-        if (&next.provider, &next.fallback) != (&bot.provider, &bot.fallback) {
-            refused = offers.unknown(&targets, "");
-        }
-        // As a whole: another model may refuse what the old one took. What changes nothing breaks nothing.
-        if next != *bot {
-            refused.extend(offers.refused(&targets, &next.params, ""));
-        }
-        if !refused.is_empty() {
-            return Err(RunError::Invalid(refused));
-        }
-        let started = run.totals.turns + u32::from(run.in_progress.is_some());
-        Ok(BotChange {
-            effective_from_turn: next_turn_of(index, started, run.max_turns, bots),
-            bot: next,
-        })
     }
 }

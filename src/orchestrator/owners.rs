@@ -39,8 +39,11 @@ impl Owners {
         whose: &Whose,
         id: RunId,
     ) -> Result<(), RunError> {
-        let Some(expected) = whose.owner() else {
-            return Ok(());
+        let expected = match whose {
+            Whose::Everybodys => return Ok(()),
+            Whose::Run(only) if *only == id => return Ok(()),
+            Whose::Run(_) => return Err(RunError::NotFound(id)),
+            Whose::Of(owner) => owner,
         };
         let owner = match self.known.get(&id).await {
             Some(owner) => owner,
@@ -50,7 +53,7 @@ impl Owners {
                 owner.into()
             }
         };
-        if *owner == *expected {
+        if *owner == **expected {
             Ok(())
         } else {
             Err(RunError::NotFound(id))

@@ -11,6 +11,9 @@ use super::{file, providers::is_variable, read::Reader};
 /// What may be done, by the names that tokens have for it.
 const SCOPES: [&str; 3] = ["runs:read", "runs:write", "runs:admin"];
 
+/// The least bytes of a secret that signs: as many as its signatures have.
+const LEAST_SECRET: usize = 32;
+
 const NO_HASH: &str = "is no bcrypt hash ($2b$, two digits, $, 53 characters); in a shell or a YAML file put it in single quotes, and \
                        make one with `cargo loco task hash_password`";
 const HASH_ENV: &str = "must be the name of an environment variable in capitals, such as EVE_PW_HASH; the hash itself does not belong \
@@ -44,6 +47,10 @@ pub struct Auth {
     pub users: Vec<BasicUser>,
     /// The issuers of tokens.
     pub issuers: Vec<Issuer>,
+    /// What tickets are signed with: the first one signs, all are taken.
+    pub secrets: Vec<SecretString>,
+    /// How long a ticket is good.
+    pub ticket_lifetime: Duration,
 }
 
 /// A user of Basic auth.
@@ -141,7 +148,22 @@ impl Reader<'_> {
             written,
             users,
             issuers: self.issuers(&file.oidc),
+            secrets: self.secrets(),
+            ticket_lifetime: Duration::from_hours(file.ticket_hours.0),
         }
+    }
+
+    fn secrets(&mut self) -> Vec<SecretString> {
+        let given = self.env.get("PARLEY_SECRET").unwrap_or_default();
+        let secrets = given.split(',').map(str::trim).filter(|it| !it.is_empty());
+        let secrets: Vec<&str> = secrets.collect();
+        if secrets.iter().any(|secret| secret.len() < LEAST_SECRET) {
+            let reason = format!(
+                "must have {LEAST_SECRET} bytes or more, each of several; `openssl rand -base64 48` makes one"
+            );
+            self.mistakes.add("PARLEY_SECRET", reason);
+        }
+        secrets.into_iter().map(SecretString::from).collect()
     }
 
     fn mode(&mut self, file: AuthMode, dev_mode: bool) -> AuthMode {

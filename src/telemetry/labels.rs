@@ -212,6 +212,7 @@ pub(super) fn refusal(refusal: LoginRefusal) -> &'static str {
         LoginRefusal::NoCredentials => "no_credentials",
         LoginRefusal::WrongCredentials => "wrong_credentials",
         LoginRefusal::WrongToken => "wrong_token",
+        LoginRefusal::WrongTicket => "wrong_ticket",
         LoginRefusal::ExpiredToken => "expired_token",
         LoginRefusal::IssuerUnavailable => "issuer_unavailable",
         LoginRefusal::TooMany => "too_many",

@@ -126,6 +126,23 @@ pub struct StartedView {
     run: RunView,
     stream_url: String,
     export_url: String,
+    /// For `?ticket=`: watches this run, and does nothing else. Absent in `DEV_MODE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    ticket: Option<String>,
+    /// When the ticket ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    ticket_expires_at: Option<Timestamp>,
+}
+
+/// What such an answer says of its run.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct StartedRun {
+    /// The run.
+    pub run_id: RunId,
+    /// When it was accepted.
+    pub created_at: Timestamp,
 }
 
 impl StartedView {
@@ -136,15 +153,21 @@ impl StartedView {
         serde_json::to_string(&Self::from(run.clone())).unwrap_or_default()
     }
 
-    /// Where the run of such an answer is.
+    /// The run of such an answer.
     #[must_use]
-    pub fn location(body: &str) -> Option<HeaderValue> {
-        #[derive(Deserialize)]
-        struct Named {
-            run_id: RunId,
+    pub fn read(body: &str) -> Option<StartedRun> {
+        serde_json::from_str(body).ok()
+    }
+
+    /// Such an answer with a ticket. It is not kept with it: nobody who reads the database has a ticket.
+    pub fn add_ticket(body: &mut String, ticket: &str, expires: Timestamp) {
+        if body.ends_with('}') {
+            body.pop();
+            // Neither has anything that JSON would escape.
+            body.push_str(&format!(
+                ",\"ticket\":\"{ticket}\",\"ticket_expires_at\":\"{expires}\"}}"
+            ));
         }
-        let Named { run_id } = serde_json::from_str(body).ok()?;
-        HeaderValue::from_str(&format!("/api/run/{run_id}")).ok()
     }
 }
 
@@ -154,6 +177,39 @@ impl From<Run> for StartedView {
             stream_url: format!("/api/stream/{}", run.id),
             export_url: format!("/api/export/{}.json", run.id),
             run: run.into(),
+            ticket: None,
+            ticket_expires_at: None,
+        }
+    }
+}
+
+/// By what a run is watched without a login.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Ticket)]
+pub struct TicketView {
+    /// The address, with the ticket where there is one.
+    stream_url: String,
+    /// For `?ticket=`: watches this run, and does nothing else. Absent in `DEV_MODE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    ticket: Option<String>,
+    /// When the ticket ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    ticket_expires_at: Option<Timestamp>,
+}
+
+impl TicketView {
+    /// With the ticket and its end, where there is one.
+    #[must_use]
+    pub fn new(run: RunId, ticket: Option<(String, Timestamp)>) -> Self {
+        let (ticket, ticket_expires_at) = ticket.unzip();
+        let query = ticket.as_ref().map(|ticket| format!("?ticket={ticket}"));
+        let stream_url = format!("/api/stream/{run}{}", query.unwrap_or_default());
+        Self {
+            stream_url,
+            ticket,
+            ticket_expires_at,
         }
     }
 }

@@ -37,6 +37,7 @@ use crate::views::{export::Format, problem::Problem, run::RunBotView};
         runs::stop_run,
         bots::update_bot,
         streams::stream_run,
+        streams::make_ticket,
         exports::export_run,
         providers::list_providers,
         get_document,

@@ -161,6 +161,7 @@ impl Oidc {
         let caller = Caller {
             owner: Caller::subject_of(&config.issuer, &claims.subject),
             scopes: claims.scopes,
+            only: None,
         };
         let until = claims.expires.saturating_add(config.leeway.as_secs());
         self.remembered

@@ -93,6 +93,7 @@ impl Service {
             LoginRefusal::NoCredentials,
             LoginRefusal::WrongCredentials,
             LoginRefusal::WrongToken,
+            LoginRefusal::WrongTicket,
             LoginRefusal::ExpiredToken,
             LoginRefusal::IssuerUnavailable,
             LoginRefusal::TooMany,

@@ -207,7 +207,7 @@ mod tests {
             ("generate deployment docker", "part of the repository"),
             ("generate scaffold label --no-auth", "middleware/auth.rs"),
             ("generate controller 9lives", "9lives"),
-            ("generate controller report a-b", "a-b"),
+            ("generate controller quagga a-b", "a-b"),
             ("-e test g task type", "type"),
             ("generate model people", "person"),
             ("generate model run", "run"),

@@ -211,7 +211,7 @@ mod tests {
             ("-e test g task type", "type"),
             ("generate model people", "person"),
             ("generate model run", "run"),
-            ("generate scaffold event text:string", "events"),
+            ("generate scaffold event text:string", "conversation/event"),
             ("generate controller provider", "providers"),
             ("generate controller quagga status list", "list"),
             ("generate controller quagga status Status", "Status"),

@@ -63,6 +63,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        // A connection that has not seen the step before would not find the column: it has to look first.
+        manager.get_connection().execute_unprepared("SELECT 1 FROM {{table}} LIMIT 0").await?;
 {% for r in references -%}
 {% set column = r.0 | trim_end_matches(pat="?") -%}
 {% set column = column ~ "_id" -%}

@@ -27,6 +27,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        // A connection that has not seen the step before would not find the column: it has to look first.
+        manager.get_connection().execute_unprepared("SELECT 1 FROM {{table}} LIMIT 0").await?;
 {% for c in columns %}        manager
             .alter_table(Table::alter().table("{{table}}").drop_column("{{c.0}}").to_owned())
             .await?;

@@ -27,6 +27,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        // A connection that has not seen the step before would not find the column: it has to look first.
+        manager.get_connection().execute_unprepared("SELECT 1 FROM {{table}} LIMIT 0").await?;
         manager
             .alter_table(
                 Table::alter()
@@ -38,6 +40,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        // A connection that has not seen the step before would not find the column: it has to look first.
+        manager.get_connection().execute_unprepared("SELECT 1 FROM {{table}} LIMIT 0").await?;
         manager
             .alter_table(
                 Table::alter()

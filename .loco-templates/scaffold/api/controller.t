@@ -269,10 +269,8 @@ async fn from_the_first_to_the_last() {
     location: /api/{{many}}/019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071
 
     {
-{% for member in answers %}{% set m = member | split(pat="|") -%}
-      "{{m.0}}": {{m.1}}{% if not loop.last %},{% endif %}
-{% endfor -%}
-    }
+{% for member in answers %}{% set m = member | split(pat="|") %}      "{{m.0}}": {{m.1}}{% if not loop.last %},{% endif %}
+{% endfor %}    }
     "#);
     let path = new.header("location").to_owned();
     let found = app.get(&path).await;
@@ -282,10 +280,8 @@ async fn from_the_first_to_the_last() {
     content-type: application/json
 
     {
-{% for member in answers %}{% set m = member | split(pat="|") -%}
-      "{{m.0}}": {{m.1}}{% if not loop.last %},{% endif %}
-{% endfor -%}
-    }
+{% for member in answers %}{% set m = member | split(pat="|") %}      "{{m.0}}": {{m.1}}{% if not loop.last %},{% endif %}
+{% endfor %}    }
     "#);
     let {% if nulls is containing("|null") %}mut {% endif %}least = body({% if of_run %}&run{% endif %});
 {%- for member in members %}{% set m = member | split(pat="|") %}{% if m.2 %}
@@ -297,10 +293,8 @@ async fn from_the_first_to_the_last() {
     content-type: application/json
 
     {
-{% for member in answers %}{% set m = member | split(pat="|") -%}
-      "{{m.0}}": {% if m.2 %}null{% else %}{{m.1}}{% endif %}{% if not loop.last %},{% endif %}
-{% endfor -%}
-    }
+{% for member in answers %}{% set m = member | split(pat="|") %}      "{{m.0}}": {% if m.2 %}null{% else %}{{m.1}}{% endif %}{% if not loop.last %},{% endif %}
+{% endfor %}    }
     "#);
     let list = app.get("/api/{{many}}?limit=1").await;
     insta::assert_snapshot!(shown("list_{{many}}", &list), @r#"
@@ -308,18 +302,19 @@ async fn from_the_first_to_the_last() {
     content-type: application/json
 
     {
-      "next_cursor": null,
-      "{{many}}": [
+{% set keys = [many, "next_cursor"] %}{% set keys = keys | sort %}{% if keys.0 == "next_cursor" %}      "next_cursor": null,
+{% endif %}      "{{many}}": [
         {
-{% for member in answers %}{% set m = member | split(pat="|") -%}
-          "{{m.0}}": {% if m.2 %}null{% else %}{{m.1}}{% endif %}{% if not loop.last %},{% endif %}
-{% endfor -%}
-        }
-      ]
+{% for member in answers %}{% set m = member | split(pat="|") %}          "{{m.0}}": {% if m.2 %}null{% else %}{{m.1}}{% endif %}{% if not loop.last %},{% endif %}
+{% endfor %}        }
+      ]{% if keys.0 == many %},
+      "next_cursor": null{% endif %}
     }
     "#);
     let gone = app.send(app.request("DELETE", &path)).await;
-    insta::assert_snapshot!(shown("delete_{{one}}", &gone), @"delete_{{one}} → 204");
+    insta::assert_snapshot!(shown("delete_{{one}}", &gone), @r"
+    delete_{{one}} → 204
+    ");
     app.close().await;
 }
 
@@ -431,7 +426,7 @@ async fn of_what_breaks_a_rule() {
       "errors": [
         {
           "pointer": "",
-          "reason": "invalid type: sequence, expected an object"
+          "reason": "invalid type: sequence, expected an object at line 1 column 0"
         }
       ],
       "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",

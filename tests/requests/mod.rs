@@ -1,5 +1,6 @@
 //! The API's answers: what clients rely on, and every bad input as a clear problem.
 
+mod access;
 mod answers;
 mod bad_input;
 mod browsers;

@@ -327,6 +327,29 @@ async fn of_streams_and_exports() {
 }
 
 #[tokio::test]
+async fn of_tickets() {
+    let app = guarded(json!({})).await;
+    let ask = async |method: &str, path: String| {
+        let request = app.request(method, &path);
+        app.send(request.header("authorization", right())).await
+    };
+    let started = app.request("POST", "/api/run");
+    let started = started.header("content-type", "application/json");
+    let started = started.header("authorization", right());
+    let started = app.send(started.body(talk(1).to_string())).await.json();
+    let id = started["run_id"].as_str().unwrap();
+    let events = ask("GET", format!("/api/stream/{id}")).await;
+    assert!(events.text.contains("run.completed"), "{events:?}");
+    let answers = [
+        ask("POST", format!("/api/stream/{id}/ticket")).await,
+        ask("POST", "/api/stream/x/ticket".to_owned()).await,
+        ask("POST", format!("/api/stream/{NOBODY}/ticket")).await,
+    ];
+    insta::assert_snapshot!("make_ticket", all("make_ticket", &answers));
+    app.close().await;
+}
+
+#[tokio::test]
 async fn of_health() {
     let app = TestApp::spawn(Script::default()).await;
     let mut blocks = Vec::new();

@@ -12,6 +12,8 @@ use super::Answer;
 const RUN: &str = "019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071";
 const REQUEST: &str = "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5";
 const TIME: &str = "2026-11-24T12:00:00.000Z";
+/// As long as a ticket, and none.
+const TICKET: &str = "AZorPE1ef2CKGyw9Tl9gcQAAAZ8AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const CURSOR: &str = "AZorPE1eb2CKGyw9Tl9gcQ";
 
 /// The headers that belong to the API. All others are HTTP's or go for every answer.
@@ -102,6 +104,20 @@ fn hide_member(key: &str, member: &mut Value) {
             assert!(is_uuid(id, b'4'), "{id}");
             *member = json!(REQUEST);
         }
+        ("ticket", Value::String(ticket)) => {
+            assert_eq!(same_ticket(ticket), TICKET);
+            *member = json!(TICKET);
+        }
+        ("ticket_expires_at", Value::String(time)) => {
+            let read: Timestamp = time.parse().unwrap();
+            let now = std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap()
+                .as_millis() as i64;
+            let hours = (read.as_millis() - now) / 3_600_000;
+            assert!((167..=168).contains(&hours), "{time}");
+            *member = json!("2026-12-01T12:00:00.000Z");
+        }
         ("next_cursor", Value::String(cursor)) => {
             assert_eq!(same_cursor(cursor), CURSOR);
             *member = json!(CURSOR);
@@ -127,6 +143,9 @@ fn same(text: &str) -> String {
         rest = after;
     }
     same.push_str(rest);
+    if let Some((before, ticket)) = same.clone().split_once("?ticket=") {
+        same = format!("{before}?ticket={}", same_ticket(ticket));
+    }
     if let Some((before, cursor)) = same.clone().split_once("cursor=") {
         let end = cursor.find(['&', '>']).unwrap_or(cursor.len());
         same = format!(
@@ -136,6 +155,16 @@ fn same(text: &str) -> String {
         );
     }
     same
+}
+
+/// The ticket of all snapshots in place of one.
+fn same_ticket(ticket: &str) -> &'static str {
+    let symbol = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    assert!(
+        ticket.len() == TICKET.len() && ticket.chars().all(symbol),
+        "{ticket}"
+    );
+    TICKET
 }
 
 fn same_cursor(cursor: &str) -> &'static str {

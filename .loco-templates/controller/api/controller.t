@@ -23,6 +23,9 @@ injections:
 - into: src/controllers/openapi/mod.rs
   before: "// openapi-tags-inject"
   content: "        (name = \"{{many}}\", description = \"{{words | capitalize}}\"),"
+- into: tests/requests/access.rs
+  before: "// access-inject"
+  content: "    (\"list_{{many}}\", Takes::Login),{% for action in actions %}\n    (\"{{action.name | snake_case}}_{{many}}\", Takes::Login),{% endfor %}"
 {% for action in actions -%}
 {% if action.verb == "post" -%}
 - into: src/middleware/rate_limit.rs

@@ -49,6 +49,9 @@ injections:
 - into: src/middleware/rate_limit.rs
   before: "// rate-limit-inject"
   content: "    Creation {\n        path: \"/api/{{many}}\",\n        what: \"{{words}}\",\n        title: \"Too many {{words}}\",\n        policy: \"{{slug}}-creations\",\n        keyed: false,\n    },"
+- into: tests/requests/access.rs
+  before: "// access-inject"
+  content: "    (\"list_{{many}}\", Takes::Read),\n    (\"create_{{one}}\", Takes::Write),\n    (\"get_{{one}}\", Takes::Read),\n    (\"replace_{{one}}\", Takes::Write),\n    (\"delete_{{one}}\", Takes::Write),"
 - into: tests/requests/mod.rs
   before: "^mod "
   content: "mod {{many}};"

@@ -50,7 +50,7 @@ async fn fails_as_a_whole(db: &DatabaseConnection) {
         db.execute_unprepared("DROP TABLE clash").await.unwrap();
         Migrator::up(db, Some(1)).await.unwrap();
     }
-    // What follows adds columns alone.
+    // What follows adds columns, and one more index.
     Migrator::up(db, None).await.unwrap();
     assert!(
         Migrator::get_pending_migrations(db)

@@ -132,11 +132,34 @@ fn filters() -> Vec<Case> {
     ]
 }
 
+/// Those of everybody, and those of somebody who has few runs, or none, among many of others.
+fn all_and_owned() -> Vec<(Option<&'static str>, HistoryFilter, fn(u64) -> bool)> {
+    let everybodys = filters()
+        .into_iter()
+        .map(|(filter, passes)| (None, filter, passes));
+    let own: Vec<Case> = vec![
+        (filter(""), |n| n % 1000 == 7),
+        (status(RunStatus::Completed, filter("")), |n| {
+            n % 1000 == 7 && n > 500
+        }),
+        (status(RunStatus::Failed, filter("")), |_| false),
+        (bots("", "gpt-7", ""), |n| n % 1000 == 7),
+        (filter("common third"), |n| n % 1000 == 7 && n % 3 == 0),
+        (filter("percent"), |_| false),
+    ];
+    let own = own
+        .into_iter()
+        .map(|(filter, passes)| (Some("ada"), filter, passes));
+    let nobodys: Case = (filter("common"), |_| false);
+    let nobodys = Some((Some("eve"), nobodys.0, nobodys.1));
+    everybodys.chain(own).chain(nobodys).collect()
+}
+
 /// Every page, first and deep: what it finds, how much work it is, and how long it took here.
 async fn pages(heard: &Heard) {
-    for (filter, passes) in filters() {
+    for (owner, filter, passes) in all_and_owned() {
         for after in [None, Some(500_000), Some(3_000)] {
-            let what = format!("{filter:?} after {after:?}");
+            let what = format!("{owner:?} {filter:?} after {after:?}");
             let older = (1..after.unwrap_or(RUNS + 1)).rev();
             let expected: Vec<u64> = older.filter(|n| passes(*n)).take(LIMIT + 1).collect();
             let listed: Vec<RunId> = expected.iter().take(LIMIT).copied().map(run).collect();
@@ -148,7 +171,7 @@ async fn pages(heard: &Heard) {
                 let began = Instant::now();
                 let page = heard
                     .store
-                    .history(None, &filter, after.map(run), LIMIT as u64)
+                    .history(owner, &filter, after.map(run), LIMIT as u64)
                     .await;
                 fastest = fastest.min(began.elapsed());
                 let page = page.unwrap();

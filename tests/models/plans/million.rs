@@ -26,10 +26,10 @@ const NUMBERS: [&str; 2] = [
      SELECT n, unhex(printf('%012x70008000%012x', 1700000000000 + n * 1000, n)) AS id FROM c",
 ];
 
-/// Nine of ten are completed, the last ones live, and only the oldest were stopped.
+/// Nine of ten are completed, the last ones live, and only the oldest were stopped. One in a thousand is Ada's.
 const RUN_ROWS: &str = "INSERT INTO runs (id, owner, status, topic, bot_count, max_turns, turns, usage, cost_complete, last_seq, \
      last_command, lease_owner, lease_epoch, takeovers, created_at, finished_at) \
-     SELECT id, '', CASE WHEN n > 999980 THEN 'running' WHEN n <= 500 THEN 'stopped' WHEN n % 10 = 0 THEN 'failed' ELSE 'completed' END, \
+     SELECT id, CASE WHEN n % 1000 = 7 THEN 'ada' ELSE '' END, CASE WHEN n > 999980 THEN 'running' WHEN n <= 500 THEN 'stopped' WHEN n % 10 = 0 THEN 'failed' ELSE 'completed' END, \
      '', 2, 2, 2, '{\"input_tokens\":0,\"output_tokens\":0}', true, 1, 1, \
      CASE WHEN n <= 999980 THEN NULL WHEN n % 4 = 0 THEN 'me' WHEN n % 4 = 1 THEN 'other' WHEN n % 4 = 2 THEN 'dead' ELSE '' END, \
      1, 0, 1700000000000 + n * 1000, CASE WHEN n <= 999980 THEN 1700000000000 + n * 1000 END FROM numbers";

@@ -131,6 +131,34 @@ impl Program {
         seen
     }
 
+    /// A run that is watched by its ticket: the ticket.
+    async fn watched(&self) -> String {
+        let bot = json!({"provider": PROVIDERS[0], "model": FAULTS[0]});
+        let order = json!({"topic": "Tea?", "max_turns": 1, "bots": [bot, bot]});
+        let (_, answer) = self.ask("POST", "/api/run", Some(&order)).await;
+        let body: Value = serde_json::from_str(&answer[answer.rfind("}{").unwrap() + 1..]).unwrap();
+        let (id, ticket) = (
+            body["run_id"].as_str().unwrap(),
+            body["ticket"].as_str().unwrap(),
+        );
+        let path = format!("/api/stream/{id}?last_event_id=&ticket={ticket}");
+        let headers = [("referer", "http://localhost/a-page")];
+        let mut stream = SseClient::open(&self.address, &path, &headers).await;
+        assert!(stream.rest().await.len() > 2, "{}", stream.head);
+        // Where it opens nothing, it is told nowhere either.
+        let path = format!("/api/run/{id}?ticket={ticket}");
+        let refused = client().get(format!("http://{}{path}", self.address));
+        let refused = within("an answer", refused.send()).await.unwrap();
+        assert_eq!(refused.status(), 401);
+        let said = format!(
+            "{:?} {}",
+            refused.headers().clone(),
+            refused.text().await.unwrap()
+        );
+        assert!(!said.contains(ticket), "{said}");
+        ticket.to_owned()
+    }
+
     /// Ends it as a service is ended.
     async fn end(mut self) -> Self {
         let pid = self.process.id().to_string();
@@ -241,6 +269,10 @@ async fn no_secret_is_found_in_anything_that_comes_out() {
         let (_, seen) = program.ask(method, path, body.as_ref()).await;
         search(path, seen.as_bytes(), &secrets);
     }
+    let ticket = program.watched().await;
+    // What it begins with is the run's id and a moment.
+    let signature = &ticket[33..];
+    let secrets = [&secrets[..], &[("a ticket", signature)]].concat();
     assert!(
         parrot.repeated() >= PROVIDERS.len() * FAULTS.len(),
         "the keys were sent"
@@ -271,8 +303,10 @@ fn debug_shows_no_secret() {
     };
     let hash = "$2b$12$abcdefghijklmnopqrstuuAbCdEfGhIjKlMnOpQrStUvWxYz01234";
     let (name, key) = SECRETS[0];
+    let (signs, signing) = SECRETS[4];
     let env = Environment::from_pairs([
         (name, key),
+        (signs, signing),
         ("BASIC_AUTH_USER", "ann"),
         ("BASIC_AUTH_PW_HASH", hash),
     ]);
@@ -300,6 +334,6 @@ fn debug_shows_no_secret() {
     search(
         "Debug",
         shown.as_bytes(),
-        &[(name, key), ("the hash", &hash[7..])],
+        &[(name, key), (signs, signing), ("the hash", &hash[7..])],
     );
 }

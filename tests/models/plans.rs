@@ -145,7 +145,7 @@ fn all_and_owned() -> Vec<(Option<&'static str>, HistoryFilter, fn(u64) -> bool)
         (status(RunStatus::Failed, filter("")), |_| false),
         (bots("", "gpt-7", ""), |n| n % 1000 == 7),
         (filter("common third"), |n| n % 1000 == 7 && n % 3 == 0),
-        (filter("percent"), |_| false),
+        (filter("rare"), |_| false),
     ];
     let own = own
         .into_iter()

@@ -10,7 +10,7 @@
 //! | [`event_log`] | the log of a run as one thing: append, read from a cursor, wait |
 //! | [`orchestrator`] | drives runs: the [`orchestrator::Runs`] door, the supervisor, the one task of each run |
 //! | [`workers`] | Loco's background workers: they ring the orchestrator |
-//! | [`identity`] | who is asking, and how much of it they may do |
+//! | [`identity`] | who is asking, what they may do, and how much of it |
 //! | [`middleware`], [`controllers`], [`views`] | HTTP: what every request passes, thin handlers, outgoing JSON and streams |
 //! | [`telemetry`] | what operators see: metrics, traces, logs |
 //! | [`simulator`] | a stand-in for the providers that knows nothing of our side |

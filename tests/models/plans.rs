@@ -133,10 +133,8 @@ fn filters() -> Vec<Case> {
 }
 
 /// Those of everybody, and those of somebody who has few runs, or none, among many of others.
-fn all_and_owned() -> Vec<(Option<&'static str>, HistoryFilter, fn(u64) -> bool)> {
-    let everybodys = filters()
-        .into_iter()
-        .map(|(filter, passes)| (None, filter, passes));
+fn all_and_owned() -> Vec<(Option<&'static str>, Case)> {
+    let everybodys = filters().into_iter().map(|case| (None, case));
     let own: Vec<Case> = vec![
         (filter(""), |n| n % 1000 == 7),
         (status(RunStatus::Completed, filter("")), |n| {
@@ -147,17 +145,17 @@ fn all_and_owned() -> Vec<(Option<&'static str>, HistoryFilter, fn(u64) -> bool)
         (filter("common third"), |n| n % 1000 == 7 && n % 3 == 0),
         (filter("rare"), |_| false),
     ];
-    let own = own
-        .into_iter()
-        .map(|(filter, passes)| (Some("ada"), filter, passes));
+    let own = own.into_iter().map(|case| (Some("ada"), case));
     let nobodys: Case = (filter("common"), |_| false);
-    let nobodys = Some((Some("eve"), nobodys.0, nobodys.1));
-    everybodys.chain(own).chain(nobodys).collect()
+    everybodys
+        .chain(own)
+        .chain([(Some("eve"), nobodys)])
+        .collect()
 }
 
 /// Every page, first and deep: what it finds, how much work it is, and how long it took here.
 async fn pages(heard: &Heard) {
-    for (owner, filter, passes) in all_and_owned() {
+    for (owner, (filter, passes)) in all_and_owned() {
         for after in [None, Some(500_000), Some(3_000)] {
             let what = format!("{owner:?} {filter:?} after {after:?}");
             let older = (1..after.unwrap_or(RUNS + 1)).rev();

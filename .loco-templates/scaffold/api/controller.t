@@ -220,6 +220,11 @@ pub fn routes() -> Routes {
 //=> tests/requests/{{many}}.rs
 //! What `/api/{{many}}` answers: every status of every route, as a snapshot.
 
+#![expect(
+    clippy::too_many_lines,
+    reason = "a test is as long as its snapshots"
+)]
+
 use parley::simulator::Script;
 use serde_json::{Value, json};
 

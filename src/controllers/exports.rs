@@ -64,7 +64,7 @@ impl Pages for TranscriptReader {
 /// was said, with no markup of its own in effect. In those for readers, messages without text are left out, and a run that is not over
 /// says so.
 ///
-/// A PDF has at most 1 MiB of text and 5,000 pages; a longer talk is a 409, and has its other forms. Two are made at a time; who finds no
+/// A PDF has at most 1 MiB of text and 2,000 pages; a longer talk is a 409, and has its other forms. Two are made at a time; who finds no
 /// place for 10 s gets a 503.
 ///
 /// A file that cannot be read to its end, because the run is deleted meanwhile or the database fails, ends as a broken connection.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     conversation::{HistoryCursor, RunId, StartRun, StopMode},
-    identity::{Claim, Verdict},
+    identity::{Caller, Claim, Scope, Verdict},
     orchestrator::{Once, Started},
     views::{
         problem::Problem,
@@ -60,7 +60,7 @@ pub(super) async fn start_run(
             && let Some(answer) = door.runs.answered(&caller.owner, key).await?
         {
             claim.spare();
-            return Ok(started(&door, answer));
+            return Ok(started(&door, &caller, answer));
         }
         if let Some(Verdict::Refused { .. }) = claim.count() {
             // The layer that has made the claim says how long to wait.
@@ -76,13 +76,14 @@ pub(super) async fn start_run(
         Started::Now(run) => StartedView::body(&run),
         Started::Before(answer) => answer,
     };
-    Ok(started(&door, answer))
+    Ok(started(&door, &caller, answer))
 }
 
-/// The answer; the same also where it is given again.
-fn started(door: &Door, mut answer: String) -> Response {
+/// The answer; the same also where it is given again. Who may not read gets no ticket to read by.
+fn started(door: &Door, caller: &Caller, mut answer: String) -> Response {
     let run = StartedView::read(&answer);
-    if let (Some(run), Some(tickets)) = (run, &door.tickets) {
+    let reads = caller.scopes.allow(Scope::Read);
+    if let (Some(run), Some(tickets), true) = (run, &door.tickets, reads) {
         let (ticket, expires) = tickets.issue(run.run_id, run.created_at);
         StartedView::add_ticket(&mut answer, &ticket, expires);
     }

@@ -188,7 +188,20 @@ impl Store {
             return Ok(None);
         };
         let bots = newest_bots(&self.db, id).await?;
-        row.into_run(bots).map(Some)
+        self.unless_gone(id, row.into_run(bots)).await
+    }
+
+    /// What was read of a run, in more than one statement. If it does not fit together because the run was deleted in between, there is
+    /// no run.
+    pub(super) async fn unless_gone<T>(
+        &self,
+        id: RunId,
+        read: Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match read {
+            Err(StoreError::Unreadable { .. }) if self.log_end(id).await?.is_none() => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     /// To whom a run belongs.

@@ -49,8 +49,9 @@ impl Store {
             return Ok(None);
         };
         let versions = versions_of(&self.db, id).await?;
-        let run = row.into_run(newest(&versions))?;
-        Ok(Some(TranscriptReader {
+        let run = row.into_run(newest(&versions));
+        let run = self.unless_gone(id, run).await?;
+        Ok(run.map(|run| TranscriptReader {
             store: self.clone(),
             head: Arc::new(TranscriptHead { run, versions }),
             after: 0,

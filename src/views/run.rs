@@ -126,7 +126,7 @@ pub struct StartedView {
     run: RunView,
     stream_url: String,
     export_url: String,
-    /// For `?ticket=`: watches this run, and does nothing else. Absent in `DEV_MODE`.
+    /// For `?ticket=`: watches this run, and does nothing else. Absent in `DEV_MODE`, and for those who may not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     ticket: Option<String>,

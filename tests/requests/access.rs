@@ -329,6 +329,20 @@ async fn a_ticket_watches_its_run_until_it_is_deleted_and_does_nothing_else() {
     house.app.close().await;
 }
 
+/// Who may start runs and not look at them gets nothing to look by.
+#[tokio::test]
+async fn who_may_not_read_gets_no_ticket() {
+    let house = House::new().await;
+    let writes = house.token("ada", "runs:write");
+    let started = house.start(&writes, Some("a-key")).await;
+    assert!(started["ticket"].is_null() && started["ticket_expires_at"].is_null());
+    assert_eq!(house.start(&writes, Some("a-key")).await, started);
+    let url = started["stream_url"].as_str().unwrap();
+    let events = house.ask("GET", url, &house.owner()).await;
+    assert!(events.text.contains("run.completed"), "{events:?}");
+    house.app.close().await;
+}
+
 #[tokio::test]
 async fn without_a_login_there_is_no_ticket_and_none_is_wanted() {
     let app = TestApp::spawn(Script::text("Hello.")).await;

@@ -333,6 +333,34 @@ async fn rows(app: &TestApp) -> Vec<(String, i64)> {
     counts
 }
 
+/// What is read of a run in several statements is there as a whole, or not at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_deleted_while_it_is_asked_for_is_not_there() {
+    let app = TestApp::spawn(Script::text("Hello.")).await;
+    for _ in 0..20 {
+        let id = app.start_run(1).await;
+        app.events(&id).await;
+        let run = format!("/api/run/{id}");
+        let ask = |method: &'static str, path: String| app.send(app.request(method, &path));
+        let mut asked: Vec<_> = (0..8)
+            .map(|_| ask("GET", run.clone()))
+            .chain((0..4).map(|_| ask("POST", format!("{run}/stop"))))
+            // Its head: the rest may break off.
+            .chain((0..4).map(|_| ask("HEAD", format!("/api/export/{id}.md"))))
+            .collect();
+        asked.insert(6, ask("DELETE", run.clone()));
+        for answer in futures_util::future::join_all(asked).await {
+            assert!(
+                matches!(answer.status, 200 | 204 | 404),
+                "{} {}",
+                answer.status,
+                answer.text
+            );
+        }
+    }
+    app.close().await;
+}
+
 #[tokio::test]
 async fn a_run_that_is_deleted_is_gone_from_every_table() {
     let app = TestApp::spawn(Script::text("Fine.")).await;

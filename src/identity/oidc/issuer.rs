@@ -120,6 +120,12 @@ impl Issuer {
             Found::Unknown => Err(TokenError::UnknownKey),
         }
     }
+
+    /// A key that is known does not fit what its issuer has signed: another may have come in its place, under the same name. The token is
+    /// wrong all the same; those after it are held against what the next look finds.
+    pub(super) fn doubt(&self) {
+        self.wish.notify_one();
+    }
 }
 
 impl Known {

@@ -195,8 +195,14 @@ impl IssuerConfig {
         rules.validate_nbf = true;
         rules.leeway = leeway;
         // What it says was read already; this is whether it is true.
-        jsonwebtoken::decode::<IgnoredAny>(token, &key, &rules)
-            .map_err(|error| refused(error.kind()))?;
+        let decoded = jsonwebtoken::decode::<IgnoredAny>(token, &key, &rules);
+        decoded.map_err(|error| {
+            let error = refused(error.kind());
+            if error == TokenError::Signature {
+                issuer.doubt();
+            }
+            error
+        })?;
         claims::read(claims, now(), leeway)
     }
 }

@@ -18,7 +18,7 @@ pub(in crate::settings) struct Auth {
     /// How long a ticket lets whoever has it watch its run (`POST /api/stream/{run_id}/ticket`), in hours. Tickets are signed with
     /// `PARLEY_SECRET` of the environment: 32 bytes or more, the same in all processes. Several, with commas between, change it without
     /// a break: the first signs, all are taken. Without it each process makes one at its start, so its tickets end with it.
-    pub(in crate::settings) ticket_hours: Limit<168, 1, 8_760>,
+    pub(in crate::settings) ticket_hours: Limit<168, 24, 8_760>,
     pub(in crate::settings) basic: Basic,
     pub(in crate::settings) oidc: Vec<Issuer>,
 }

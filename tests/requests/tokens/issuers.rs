@@ -7,7 +7,7 @@ use parley::simulator::{Gate, Script};
 use serde_json::json;
 
 use super::{ask, start, taking, with};
-use crate::support::{Issuer, Key, Mood, SseClient, TestApp, Token, now};
+use crate::support::{Issuer, Key, Mood, SseClient, TestApp, Token, now, within};
 
 /// New tokens come in within a second, old ones as long as their key is there, streams go on, and the issuer is asked once.
 #[tokio::test]
@@ -48,6 +48,22 @@ async fn keys_are_changed_while_streams_are_open() {
         assert_eq!(rest.last().unwrap().name, "run.completed");
     }
     assert_eq!(issuer.fetches(), 2);
+    app.close().await;
+}
+
+/// An issuer that puts another key under the old name is noticed by the first token of the new one.
+#[tokio::test]
+async fn a_key_may_be_replaced_under_its_name() {
+    let (old, new) = (Key::p256("main"), Key::p256("main"));
+    let issuer = Issuer::start(&old).await;
+    let app = taking(&issuer).await;
+    let token = Token::of(&issuer.url, &old);
+    assert_eq!(ask(&app, &token.signed(&old)).await.status, 200);
+    issuer.publish(&[new.jwk()]);
+    let token = token.claim("jti", json!("another"));
+    let taken = async { while ask(&app, &token.signed(&new)).await.status != 200 {} };
+    within("the new key to be known", taken).await;
+    assert_eq!(ask(&app, &token.signed(&old)).await.status, 401);
     app.close().await;
 }
 

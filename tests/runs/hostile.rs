@@ -56,12 +56,13 @@ async fn hostile() -> Vec<(Hostile, &'static str)> {
     ]
 }
 
-/// Bound: two attempts of `first_delta`, 400 ms here, and what a busy machine adds.
+/// Bound: two attempts of `first_delta`, 2 s here (what another row answers has come by then, however busy the machine), and as much
+/// again and more for the machine.
 #[tokio::test]
 async fn a_run_on_each_ends_with_its_code_while_another_is_completed() {
     let servers = hostile().await;
     let mut settings = json!({
-        "timeouts": {"first_delta_ms": 400},
+        "timeouts": {"first_delta_ms": 2_000},
         "retry": {"max_attempts": 2},
         "limits": {"turn_text_bytes": 100_000},
     });
@@ -95,7 +96,8 @@ async fn a_run_on_each_ends_with_its_code_while_another_is_completed() {
         assert_eq!(export["error"]["code"], *code);
         assert_eq!(Fold::of(&events).turns, Fold::turns_of(&export));
     }
-    assert!(began.elapsed() < Duration::from_secs(12));
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
     app.close().await;
 }
 

@@ -274,6 +274,9 @@ mod tests {
         let kept = Kept::default();
         let writer = kept.clone();
         let layer = JsonLines::new(move || writer.clone());
+        // A process's only subscriber is not asked about a callsite that another thread comes upon first, and then never hears of it
+        // (tracing-core 0.1, `Rebuilder::JustOne`); of two, each is.
+        let _other = tracing::Dispatch::new(tracing_subscriber::registry());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         let lines = text.lines();

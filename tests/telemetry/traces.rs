@@ -415,6 +415,9 @@ async fn spans_that_are_lost_are_told_of() {
     let said = Said::default();
     let kept = said.clone();
     let lines = JsonLines::new(move || kept.clone());
+    // A process's only subscriber is not asked about a callsite that another thread comes upon first, and then never hears of it
+    // (tracing-core 0.1, `Rebuilder::JustOne`); of two, each is.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
         for _ in 0..20 {
             drop(tracer.begin(Beginning {

@@ -356,6 +356,9 @@ mod tests {
             .with_writer(move || writer.clone())
             .with_ansi(false)
             .finish();
+        // A process's only subscriber is not asked about a callsite that another thread comes upon first, and then never hears of it
+        // (tracing-core 0.1, `Rebuilder::JustOne`); of two, each is.
+        let _other = tracing::Dispatch::new(tracing_subscriber::registry());
         let told = tracing::subscriber::set_default(subscriber);
         let span = tracing::error_span!("request", request_id = "mine");
         let body = async { streamed(Nothing, Some(Vec::new()), Broken) };

@@ -272,6 +272,9 @@ async fn no_token_that_is_wrong_comes_in() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
+    // A process's only subscriber is not asked about a callsite that another thread comes upon first, and then never hears of it
+    // (tracing-core 0.1, `Rebuilder::JustOne`); of two, each is.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     let _listening = tracing::subscriber::set_default(subscriber);
     let mut bench = Bench {
         issuer: String::new(),

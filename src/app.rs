@@ -9,6 +9,7 @@ mod boot;
 mod command_line;
 mod doctor;
 mod leftover;
+mod limits;
 mod login;
 mod models_file;
 mod operators;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     boot::{explained, pool, works_only},
-    login,
+    limits, login,
     operators::Operators,
     serve::ServeOptions,
     telemetry::{Sources, Telemetry},
@@ -127,6 +127,7 @@ impl Parts {
             body_limit: settings.http.body_limit_bytes,
             protected_resource: login::protected_resource(ctx)?,
             tickets: login::tickets(&settings),
+            places: limits::places(&settings),
             metrics: telemetry.exposition(sources),
         };
         Ok(Self {
@@ -265,6 +266,7 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
         resource_metadata: login::metadata_address(&ctx.config.server).into(),
         creations_per_minute: guarded.then_some(settings.run_creations_per_minute),
         trusted_proxies: settings.http.trusted_proxies.clone().into(),
+        forwarded: limits::forwarded(&settings),
         origins: Arc::new(AllowedOrigins {
             list: settings.http.allowed_origins.clone(),
             same_site: settings.http.allow_same_site,
@@ -435,6 +437,7 @@ fn orchestrator_config(
         max_turns: settings.run_max_turns,
         max_live_runs: settings.max_live_runs,
         max_text_bytes: settings.turn_text_bytes,
+        quotas: limits::quotas(settings),
         retry: RetryPolicy {
             max_attempts,
             base,

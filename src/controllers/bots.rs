@@ -48,7 +48,7 @@ use crate::{
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn update_bot(
-    Writer { door, caller }: Writer,
+    Writer { door, caller, .. }: Writer,
     BotPath(id, index): BotPath,
     headers: HeaderMap,
     MergePatch(patch): MergePatch,

@@ -101,7 +101,7 @@ impl Pages for TranscriptReader {
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn export_run(
-    Reader { door, caller }: Reader,
+    Reader { door, caller, .. }: Reader,
     method: Method,
     file: Result<Path<String>, PathRejection>,
     display: Result<Query<Display>, QueryRejection>,

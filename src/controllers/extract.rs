@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     conversation::{IdempotencyKey, Object, RunId, TraceContext, Violation},
-    identity::{Caller, Scope, Tickets},
+    identity::{Caller, ClientKey, Places, Scope, Tickets},
     orchestrator::Runs,
     views::{problem::Problem, protected_resource::ProtectedResource, stream::StreamSettings},
 };
@@ -35,6 +35,8 @@ pub struct Door {
     pub protected_resource: Option<Arc<ProtectedResource>>,
     /// Makes tickets; `None` where no login is asked for.
     pub tickets: Option<Arc<Tickets>>,
+    /// Who may open a stream.
+    pub places: Places,
     /// Writes the metrics as they are now.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -61,6 +63,8 @@ pub struct Reader {
     pub door: Door,
     /// Who is asking.
     pub caller: Caller,
+    /// Where from, as limits count.
+    pub client: ClientKey,
 }
 
 /// Somebody who may start and change runs, and the door to them.
@@ -69,15 +73,21 @@ pub struct Writer {
     pub door: Door,
     /// Who is asking.
     pub caller: Caller,
+    /// Where from, as limits count.
+    pub client: ClientKey,
 }
 
 impl FromRequestParts<AppContext> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, ctx: &AppContext) -> Result<Self, Problem> {
-        let caller = allowed(parts, Scope::Read)?;
+        let (caller, client) = allowed(parts, Scope::Read)?;
         let door = Door::find(ctx)?;
-        Ok(Self { door, caller })
+        Ok(Self {
+            door,
+            caller,
+            client,
+        })
     }
 }
 
@@ -85,19 +95,25 @@ impl FromRequestParts<AppContext> for Writer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, ctx: &AppContext) -> Result<Self, Problem> {
-        let caller = allowed(parts, Scope::Write)?;
+        let (caller, client) = allowed(parts, Scope::Write)?;
         let door = Door::find(ctx)?;
-        Ok(Self { door, caller })
+        Ok(Self {
+            door,
+            caller,
+            client,
+        })
     }
 }
 
-/// Who is asking, if it may do that.
-fn allowed(parts: &Parts, scope: Scope) -> Result<Caller, Problem> {
+/// Who is asking, and where from, if it may do that.
+fn allowed(parts: &Parts, scope: Scope) -> Result<(Caller, ClientKey), Problem> {
     // The login layer leaves nobody out: without a caller, nothing is allowed.
     let caller = parts.extensions.get::<Caller>();
-    let caller = caller.ok_or_else(|| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
+    let both = caller.zip(parts.extensions.get::<ClientKey>());
+    let (caller, client) =
+        both.ok_or_else(|| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
     if caller.scopes.allow(scope) {
-        Ok(caller.clone())
+        Ok((caller.clone(), *client))
     } else {
         Err(Problem::insufficient_scope(scope.as_str()))
     }

@@ -17,11 +17,12 @@ use super::{
     history::{HistoryParams, HistoryQuery},
 };
 use crate::{
-    conversation::{HistoryCursor, RunId, StartRun, StopMode},
+    conversation::{Asker, HistoryCursor, RunId, StartRun, StopMode},
     identity::{Caller, Claim, Scope, Verdict},
     orchestrator::{Once, Started},
     views::{
         problem::Problem,
+        rate_limit::Item,
         run::{HistoryView, RunView, StartedView, StoppedView, next_page},
     },
 };
@@ -50,7 +51,11 @@ use crate::{
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn start_run(
-    Writer { door, caller }: Writer,
+    Writer {
+        door,
+        caller,
+        client,
+    }: Writer,
     Traced(trace): Traced,
     claim: Option<Extension<Claim>>,
     KeyedJsonBody { body, key }: KeyedJsonBody<StartRun>,
@@ -71,12 +76,20 @@ pub(super) async fn start_run(
         key,
         answer: StartedView::body,
     });
-    let outcome = door.runs.start(body, &caller.owner, once, trace).await?;
-    let answer = match outcome {
-        Started::Now(run) => StartedView::body(&run),
-        Started::Before(answer) => answer,
+    let asker = Asker {
+        owner: caller.owner.clone(),
+        address: client.to_string(),
     };
-    Ok(started(&door, &caller, answer))
+    let outcome = door.runs.start(body, &asker, once, trace).await?;
+    let (answer, standings) = match outcome {
+        Started::Now(run, standings) => (StartedView::body(&run), standings),
+        Started::Before(answer) => (answer, Vec::new()),
+    };
+    let mut answer = started(&door, &caller, answer);
+    for standing in &standings {
+        Item::from(standing).tell(answer.headers_mut());
+    }
+    Ok(answer)
 }
 
 /// The answer; the same also where it is given again. Who may not read gets no ticket to read by.
@@ -118,7 +131,7 @@ fn started(door: &Door, caller: &Caller, mut answer: String) -> Response {
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn get_run(
-    Reader { door, caller }: Reader,
+    Reader { door, caller, .. }: Reader,
     RunPath(id): RunPath,
 ) -> Result<Json<RunView>, Problem> {
     Ok(Json(door.runs.get(&caller.whose(), id).await?.into()))
@@ -145,7 +158,7 @@ pub(super) async fn get_run(
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn list_runs(
-    Reader { door, caller }: Reader,
+    Reader { door, caller, .. }: Reader,
     HistoryQuery {
         filter,
         after,
@@ -187,7 +200,7 @@ pub(super) async fn list_runs(
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn delete_run(
-    Writer { door, caller }: Writer,
+    Writer { door, caller, .. }: Writer,
     RunPath(id): RunPath,
 ) -> Result<StatusCode, Problem> {
     door.runs.delete(&caller.whose(), id).await?;
@@ -225,7 +238,7 @@ pub(super) struct StopOrder {
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn stop_run(
-    Writer { door, caller }: Writer,
+    Writer { door, caller, .. }: Writer,
     RunPath(id): RunPath,
     OptionalJsonBody(order): OptionalJsonBody<StopOrder>,
 ) -> Result<(StatusCode, Json<StoppedView>), Problem> {

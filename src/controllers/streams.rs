@@ -13,9 +13,10 @@ use loco_rs::{
 };
 use serde::Deserialize;
 
-use super::extract::{Reader, RunPath};
+use super::extract::{Door, Reader, RunPath};
 use crate::{
     conversation::{EventId, RunError, RunId},
+    identity::NoPlace,
     orchestrator::{Streaming, Subscription},
     views::{
         event::Frame,
@@ -60,7 +61,11 @@ impl Blocks for Subscription {
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn stream_run(
-    Reader { door, caller }: Reader,
+    Reader {
+        door,
+        caller,
+        client,
+    }: Reader,
     method: Method,
     RunPath(id): RunPath,
     headers: HeaderMap,
@@ -72,23 +77,41 @@ pub(super) async fn stream_run(
         // The headers are all that is asked for.
         Ok(Streaming::Open(_)) if method == Method::HEAD => Ok(stream::come_back(door.stream)),
         Ok(Streaming::Open(subscription)) => {
+            let place = match door.places.take(client, &caller.owner) {
+                Ok(place) => place,
+                Err(full) => return no_place(&headers, &door, full),
+            };
             let (left, shutdown) = (door.runs.left(id), door.shutdown);
             let leave = async move {
                 tokio::select! {
                     () = left => {}
                     () = shutdown.cancelled() => {}
                 }
+                drop(place);
             };
             Ok(stream::response(subscription, door.stream, leave))
         }
-        // A browser gives up for good on an error status.
-        Err(RunError::Unavailable(_) | RunError::Leaving)
-            if headers.contains_key("sec-fetch-mode") =>
-        {
+        Err(RunError::Unavailable(_) | RunError::Leaving) if is_browser(&headers) => {
             Ok(stream::come_back(door.stream))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A browser gives up for good on an error status: it is told to come back.
+fn is_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key("sec-fetch-mode")
+}
+
+fn no_place(headers: &HeaderMap, door: &Door, full: NoPlace) -> Result<Response, Problem> {
+    if is_browser(headers) {
+        return Ok(stream::come_back(door.stream));
+    }
+    let detail = full.to_string();
+    Err(match full {
+        NoPlace::InAll(_) => Problem::busy(&detail),
+        NoPlace::OfClient(_) | NoPlace::OfOwner(_) => Problem::too_many_streams(detail),
+    })
 }
 
 /// The last event that the client has: by `Last-Event-ID`, or else by the query, for clients that cannot set the header. The
@@ -144,7 +167,7 @@ fn cursor(headers: &HeaderMap, query: Option<&str>) -> Result<EventId, Problem> 
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn make_ticket(
-    Reader { door, caller }: Reader,
+    Reader { door, caller, .. }: Reader,
     RunPath(id): RunPath,
 ) -> Result<Json<TicketView>, Problem> {
     let run = door.runs.get(&caller.whose(), id).await?.id;

@@ -22,11 +22,20 @@ impl Cost {
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
+    /// The most that can be held.
+    pub const MOST: Self = Self(i64::MAX.unsigned_abs());
+
     /// That many 10⁻¹² dollars; `None` if there are more than can be held.
     #[must_use]
     pub fn from_picos(picos: u128) -> Option<Self> {
         let held = i64::try_from(picos).ok()?;
         Some(Self(held.unsigned_abs()))
+    }
+
+    /// That many 10⁻⁶ dollars, or the most that can be held.
+    #[must_use]
+    pub fn from_micros(micros: u64) -> Self {
+        Self::from_picos(u128::from(micros) * 1_000_000).unwrap_or(Self::MOST)
     }
 
     /// How many 10⁻¹² dollars it is.

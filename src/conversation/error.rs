@@ -2,6 +2,7 @@
 
 use super::{
     event_id::EventId,
+    quota::OverQuota,
     run::{RunId, RunStatus},
     validate::Violation,
 };
@@ -39,6 +40,9 @@ pub enum RunError {
     /// The input breaks rules.
     #[error("the input breaks {} rule(s)", .0.len())]
     Invalid(Vec<Violation>),
+    /// It would be more than the owner, or the client, may have.
+    #[error("{0}")]
+    OverQuota(OverQuota),
     /// The same idempotency key came with another body before.
     #[error(
         "this Idempotency-Key was used with another body within the last 24 hours: use a new key for a new request"

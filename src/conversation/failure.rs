@@ -39,13 +39,15 @@ pub enum FailureCode {
     ProviderNotConfigured,
     /// The run broke its process down again and again.
     CrashedRepeatedly,
+    /// The run's owner has taken what it may take within a day.
+    QuotaExceeded,
     /// Parley itself failed; the log has the details.
     Internal,
 }
 
 impl FailureCode {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Auth,
         Self::Permission,
         Self::NotFound,
@@ -61,6 +63,7 @@ impl FailureCode {
         Self::NoSummary,
         Self::ProviderNotConfigured,
         Self::CrashedRepeatedly,
+        Self::QuotaExceeded,
         Self::Internal,
     ];
 
@@ -69,7 +72,10 @@ impl FailureCode {
     pub fn is_of_an_attempt(self) -> bool {
         !matches!(
             self,
-            Self::ProviderNotConfigured | Self::CrashedRepeatedly | Self::Internal
+            Self::ProviderNotConfigured
+                | Self::CrashedRepeatedly
+                | Self::QuotaExceeded
+                | Self::Internal
         )
     }
 
@@ -92,6 +98,7 @@ impl FailureCode {
             Self::NoSummary => "no_summary",
             Self::ProviderNotConfigured => "provider_not_configured",
             Self::CrashedRepeatedly => "crashed_repeatedly",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::Internal => "internal",
         }
     }
@@ -121,6 +128,7 @@ impl FailureCode {
             | Self::TextTooLong
             | Self::ProviderNotConfigured
             | Self::CrashedRepeatedly
+            | Self::QuotaExceeded
             | Self::Internal => false,
         }
     }

@@ -21,6 +21,7 @@ mod measure;
 mod object;
 mod policy;
 mod prompt;
+mod quota;
 mod record;
 mod retry;
 mod run;
@@ -58,6 +59,7 @@ pub use measure::{
 pub use object::Object;
 pub use policy::{end_after, next_turn_of, speaker};
 pub use prompt::{Prompt, PromptMessage, Role, lay_out, lay_out_for_summary};
+pub use quota::{Asker, Daily, OverQuota, Quota, Quotas, Standing, Taken, day_of};
 pub use record::{
     BotChange, BotVersion, BreakerInfo, Offer, ProviderInfo, Run, Said, StopAnswer, StopMode,
     TranscriptHead, TurnInProgress,

@@ -11,11 +11,11 @@ use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 
 use url::form_urlencoded;
 
-use super::{Guards, challenge, seconds};
+use super::{Guards, challenge};
 use crate::{
     conversation::{Happening, LoginRefusal},
     identity::{Authenticator, Caller, Denied, Login, TokenError},
-    views::problem::Problem,
+    views::{problem::Problem, rate_limit::whole_seconds},
 };
 
 /// The paths that anybody may ask. All others need a login.
@@ -61,6 +61,8 @@ impl MiddlewareLayer for Auth {
 }
 
 async fn authenticate(State(guards): State<Guards>, mut request: Request, next: Next) -> Response {
+    let client = guards.client(&request);
+    request.extensions_mut().insert(client);
     let Some(authenticator) = &guards.authenticator else {
         request.extensions_mut().insert(Caller::nobody());
         return next.run(request).await;
@@ -73,7 +75,6 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
         .headers()
         .get(header::AUTHORIZATION)
         .map(HeaderValue::as_bytes);
-    let client = guards.client(&request);
     let checked = match ticket(&request).filter(|_| given.is_none()) {
         Some(ticket) => authenticator.check_ticket(&ticket, client),
         None => authenticator.check(given, client).await,
@@ -149,7 +150,7 @@ fn refusal(
             (detail.to_owned(), None)
         }
         Denied::Token(TokenError::Unavailable { retry_after }) => {
-            return Problem::issuer_unavailable(seconds(retry_after));
+            return Problem::issuer_unavailable(whole_seconds(retry_after));
         }
         Denied::Token(error) => (error.to_string(), Some(error)),
         Denied::TooMany { retry_after } => {
@@ -160,7 +161,10 @@ fn refusal(
                 "Too many failed logins",
                 detail,
             )
-            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds(retry_after)));
+            .with_header(
+                header::RETRY_AFTER,
+                HeaderValue::from(whole_seconds(retry_after)),
+            );
         }
     };
     let mut problem = Problem::new(

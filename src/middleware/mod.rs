@@ -35,7 +35,7 @@ pub use cross_site::AllowedOrigins;
 
 use crate::{
     conversation::{Meter, Tracing},
-    identity::{Authenticator, ClientKey, client_address},
+    identity::{Authenticator, ClientKey, Forwarded, client_address},
     views::problem::Problem,
 };
 
@@ -48,8 +48,10 @@ pub struct Guards {
     pub resource_metadata: Arc<str>,
     /// How many runs a client may create in a minute, and how many of anything else; `None` in `DEV_MODE`: any number.
     pub creations_per_minute: Option<u32>,
-    /// Whose `X-Forwarded-For` counts.
+    /// Whose word on who the client is counts.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// In which header.
+    pub forwarded: Forwarded,
     /// Whose pages may send unsafe requests.
     pub origins: Arc<AllowedOrigins>,
     /// Whether anybody may ask for the metrics.
@@ -130,13 +132,9 @@ impl Guards {
         let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(address)| {
             address.ip()
         });
-        let forwarded = request.headers().get_all("x-forwarded-for").iter();
-        let lines: Vec<&str> = forwarded.filter_map(|line| line.to_str().ok()).collect();
-        client_address(peer, lines.into_iter(), &self.trusted_proxies).into()
+        let lines = request.headers().get_all(self.forwarded.header()).iter();
+        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+        let said = self.forwarded.addresses(&lines);
+        client_address(peer, said, &self.trusted_proxies).into()
     }
-}
-
-/// Whole seconds, rounded up: a client that waits them out is let in.
-fn seconds(wait: std::time::Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

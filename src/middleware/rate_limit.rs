@@ -1,26 +1,30 @@
 //! How many runs a client may create in a minute, and how many of whatever else is created by its routes.
 //!
-//! What is limited stands in one table, `CREATIONS`: each row counts by itself, all by the limit of the settings.
-//!
-//! Fields: `RateLimit` and `RateLimit-Policy` of the IETF's draft-ietf-httpapi-ratelimit-headers-10.
+//! What is limited stands in one table, `CREATIONS`: each row counts by itself, all by the limit of the settings. Each process counts what
+//! it is asked, before it reads it; what comes of runs, all processes on a database count together, where they are made.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
 use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 
-use super::{Guards, seconds};
+use super::Guards;
 use crate::{
     conversation::Happening,
     identity::{Claim, RateLimiter, Verdict},
-    views::problem::Problem,
+    views::{
+        problem::Problem,
+        rate_limit::{Item, whole_seconds},
+    },
 };
+
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// A route whose POST makes something.
 struct Creation {
@@ -139,7 +143,7 @@ fn refuse(guards: &Guards, creation: &Creation, limit: u32, retry_after: Duratio
     guards.meter.tell(Happening::RateLimited {
         policy: creation.policy,
     });
-    let (wait, what) = (seconds(retry_after), creation.what);
+    let (wait, what) = (whole_seconds(retry_after), creation.what);
     let detail = format!("this client may create {limit} {what} a minute; try again in {wait} s");
     let problem = Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
@@ -158,17 +162,14 @@ fn tell(
     remaining: u32,
     reset: u64,
 ) -> Response {
-    let policy = creation.policy;
-    let fields = [
-        ("ratelimit-policy", format!("\"{policy}\";q={limit};w=60")),
-        ("ratelimit", format!("\"{policy}\";r={remaining};t={reset}")),
-    ];
-    for (name, value) in fields {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            answer
-                .headers_mut()
-                .insert(HeaderName::from_static(name), value);
-        }
-    }
+    let item = Item {
+        name: creation.policy,
+        limit: limit.into(),
+        window: Some(MINUTE),
+        unit: None,
+        remaining: remaining.into(),
+        reset: Some(reset),
+    };
+    item.tell(answer.headers_mut());
     answer
 }

@@ -12,12 +12,13 @@ use super::{
     commands::{self, Applied, Command},
     db::Transaction,
     events::{self, LoggedEvent},
+    quotas,
     rows::{db_u32, db_u64, json, read_u64, spent_row},
     search,
 };
 use crate::conversation::{
-    Cost, EndReason, FailedAttempt, Failure, Message, RunEvent, RunId, RunStatus, Spent, Target,
-    Timestamp, Totals, Usage,
+    Cost, EndReason, FailedAttempt, Failure, Message, RunEvent, RunId, RunStatus, Spent, Taken,
+    Target, Timestamp, Totals, Usage,
 };
 
 /// The words for a run that is over.
@@ -284,6 +285,7 @@ pub(super) async fn write(
     }
     if let Some(attempt) = &change.attempt {
         insert_attempt(txn, run, attempt, change.at).await?;
+        quotas::take(txn, run, Taken::of(attempt.usage, attempt.cost), change.at).await?;
     }
     commands::close(txn, run, &change.applied).await?;
     Ok(logged)

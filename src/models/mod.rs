@@ -17,6 +17,7 @@ mod events;
 mod history;
 mod idempotency;
 mod leases;
+mod quotas;
 mod rows;
 mod runs;
 mod schema;

@@ -17,9 +17,9 @@ use super::{
     search,
 };
 use crate::conversation::{
-    Bot, BotVersion, FailedAttempt, FailureCode, IdempotencyKey, Message, MessageKind, Run,
-    RunEvent, RunId, RunPlan, RunStarted, RunStatus, Target, Timestamp, TraceContext, Usage,
-    in_order, next_turn_of,
+    Asker, Bot, BotVersion, FailedAttempt, FailureCode, IdempotencyKey, Message, MessageKind,
+    OverQuota, Quotas, Run, RunEvent, RunId, RunPlan, RunStarted, RunStatus, Standing, Target,
+    Timestamp, TraceContext, Usage, in_order, next_turn_of,
 };
 
 /// A run that the caller drives from now on.
@@ -63,10 +63,12 @@ impl Claimed {
 /// What became of a new run.
 #[derive(Debug)]
 pub enum Inserted {
-    /// It was written, with these events.
-    Now(Vec<LoggedEvent>),
+    /// It was written, with these events; where its asker stands with the quotas then.
+    Now(Vec<LoggedEvent>, Vec<Standing>),
     /// Its idempotency key has an answer already.
     Before,
+    /// It would be over a quota.
+    Over(OverQuota),
 }
 
 /// The provider requests of a turn that have ended.
@@ -80,14 +82,15 @@ pub struct Asked {
 
 impl Store {
     /// Writes a new run: its row, its bots, the topic as first message, and the event `run.started`. With a key, its answer is kept
-    /// in the same transaction, and nothing is written if the key has one already.
+    /// in the same transaction, and nothing is written if the key has one already, or if it would be over a quota.
     ///
     /// # Errors
     /// When the database fails; the run may have been written all the same if [`StoreError::passes`].
     pub async fn insert_run(
         &self,
         id: RunId,
-        owner: &str,
+        asker: &Asker,
+        quotas: &Quotas,
         plan: &RunPlan,
         at: Timestamp,
         once: Option<(&IdempotencyKey, &str)>,
@@ -108,12 +111,19 @@ impl Store {
             .collect();
         let txn = self.db.begin().await?;
         if let Some((key, answer)) = once
-            && !self.keep_answer(&txn, owner, key, answer).await?
+            && !self.keep_answer(&txn, &asker.owner, key, answer).await?
         {
             txn.rollback().await?;
             return Ok(Inserted::Before);
         }
-        runs::Entity::insert(new_row(id, owner, plan, count, at)?)
+        let standings = match self.count_run(&txn, asker, quotas, at).await? {
+            Ok(standings) => standings,
+            Err(over) => {
+                txn.rollback().await?;
+                return Ok(Inserted::Over(over));
+            }
+        };
+        runs::Entity::insert(new_row(id, &asker.owner, plan, count, at)?)
             .exec_without_returning(&txn)
             .await?;
         bots::Entity::insert_many(bot_rows?)
@@ -125,7 +135,7 @@ impl Store {
         search::index(&txn, id, 1, &plan.topic).await?;
         events::append(&txn, id, &logged, at).await?;
         txn.commit().await?;
-        Ok(Inserted::Now(logged))
+        Ok(Inserted::Now(logged, standings))
     }
 
     /// All that a run's owner needs to know of it. Only the owner changes these rows, but for new versions of bots.

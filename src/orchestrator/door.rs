@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     conversation::{
-        BotChange, EventId, Happening, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
-        ProviderInfo, Run, RunError, RunId, RunPlan, StartRun, StopAnswer, StopMode, Timestamp,
-        TraceContext, Whose,
+        Asker, BotChange, EventId, Happening, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
+        ProviderInfo, Run, RunError, RunId, RunPlan, Standing, StartRun, StopAnswer, StopMode,
+        Timestamp, TraceContext, Whose,
     },
     event_log::{EventLog, Opened},
     models::{Inserted, Store},
@@ -63,8 +63,8 @@ pub struct Once {
 /// What a request to start a run came to.
 #[derive(Debug)]
 pub enum Started {
-    /// A new run.
-    Now(Box<Run>),
+    /// A new run; where its asker stands with the quotas then.
+    Now(Box<Run>, Vec<Standing>),
     /// The request came before, and this was the answer.
     Before(String),
 }
@@ -101,21 +101,21 @@ impl Runs {
         }
     }
 
-    /// Accepts a run. `owner` is who is asking; empty for nobody. With `once`, a request that came before gets its answer again. `trace`:
+    /// Accepts a run. With `once`, a request that came before gets its answer again. `trace`:
     /// from where the run goes on in a trace.
     ///
     /// # Errors
-    /// `Invalid` with every broken rule; `KeyReused`; `Unavailable`: whether the run was accepted is not known then, unless it is
+    /// `Invalid` with every broken rule; `OverQuota`; `KeyReused`; `Unavailable`: whether the run was accepted is not known then, unless it is
     /// asked again with the same key.
     pub async fn start(
         &self,
         order: StartRun,
-        owner: &str,
+        asker: &Asker,
         once: Option<Once>,
         trace: Option<TraceContext>,
     ) -> Result<Started, RunError> {
         if let Some(once) = &once
-            && let Some(answer) = self.inner.answered(owner, &once.key).await?
+            && let Some(answer) = self.inner.answered(&asker.owner, &once.key).await?
         {
             return Ok(Started::Before(answer));
         }
@@ -123,21 +123,33 @@ impl Runs {
             trace,
             ..self.inner.plan(order)?
         };
-        let (inner, owner) = (Arc::clone(&self.inner), owner.to_owned());
+        let (inner, asker) = (Arc::clone(&self.inner), asker.clone());
         let (id, at) = (RunId::from_uuid(uuid::Uuid::now_v7()), clock::now());
         tracing::Span::current().record("run_id", tracing::field::display(id));
         self.tracked(async move {
             let run = plan.accepted(id, at);
             let answer = once.as_ref().map(|once| (once.answer)(&run));
             let keyed = once.as_ref().map(|once| &once.key).zip(answer.as_deref());
-            match inner.store.insert_run(id, &owner, &plan, at, keyed).await {
-                Ok(Inserted::Now(logged)) => inner.log.publish(id, &logged),
-                Ok(Inserted::Before) => return inner.started_before(&owner, once).await,
+            let quotas = &inner.config.quotas;
+            let inserted = inner.store.insert_run(id, &asker, quotas, &plan, at, keyed);
+            let standings = match inserted.await {
+                Ok(Inserted::Now(logged, standings)) => {
+                    inner.log.publish(id, &logged);
+                    standings
+                }
+                Ok(Inserted::Before) => return inner.started_before(&asker.owner, once).await,
+                Ok(Inserted::Over(over)) => {
+                    let policy = over.0.quota.name();
+                    inner.config.meter.tell(Happening::RateLimited { policy });
+                    return Err(RunError::OverQuota(over));
+                }
                 // The commit may have gone through although nobody heard of it.
-                Err(error) if error.passes() && inner.store.log_end(id).await?.is_some() => {}
+                Err(error) if error.passes() && inner.store.log_end(id).await?.is_some() => {
+                    Vec::new()
+                }
                 Err(error) => return Err(error.into()),
-            }
-            inner.owners.learn(id, &owner).await;
+            };
+            inner.owners.learn(id, &asker.owner).await;
             inner.config.meter.tell(Happening::RunAccepted);
             inner.doorbell.ring(id).await;
             tracing::info!(
@@ -145,7 +157,7 @@ impl Runs {
                 max_turns = plan.max_turns,
                 "run accepted"
             );
-            Ok(Started::Now(Box::new(run)))
+            Ok(Started::Now(Box::new(run), standings))
         })
         .await
     }

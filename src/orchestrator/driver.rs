@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Config, clock, measure,
     node::Node,
-    plan::{Step, plan},
+    plan::{Halt, Step, plan},
     spans,
     state::RunState,
 };
 use crate::{
-    conversation::{Attribute, Failure, FailureCode, Sizes, Span, StopMode, Target},
+    conversation::{
+        Attribute, Failure, FailureCode, OverQuota, Sizes, Span, StopMode, Taken, Target, Timestamp,
+    },
     event_log::Channel,
     models::{Change, Claimed, CommandKind, Fence, Store, StoreError},
     providers::Registry,
@@ -224,14 +226,18 @@ impl Driver {
             known_command: self.fence.known_command.filter(|_| step.takes_commands()),
             ..self.fence
         };
+        let over = self.over_quota(&step, at).await;
         let committed = loop {
-            // A process that is told to leave while it tries starts no turn either.
-            let leaving = self.signals.leave.is_cancelled();
+            let halt = Halt {
+                // A process that is told to leave while it tries starts no turn either.
+                leaving: self.signals.leave.is_cancelled(),
+                over,
+            };
             let term = self.signals.node.term();
             let answer = self
                 .store
                 .commit(&fence, |commands| {
-                    plan(&self.state, &step, commands, leaving, at)
+                    plan(&self.state, &step, commands, &halt, at)
                 })
                 .await;
             self.signals.node.heard(&answer);
@@ -249,7 +255,7 @@ impl Driver {
                 Err(error) => return Err(error),
             }
             let turn_started = self.state.turn_started;
-            let planned = plan(&self.state, &step, &[], leaving, at);
+            let planned = plan(&self.state, &step, &[], &halt, at);
             if self.was_committed(&planned, &mut wait).await? {
                 // Commands may have gone with it; whatever they changed, the head that was read knows.
                 let change = Change {
@@ -276,6 +282,25 @@ impl Driver {
         );
         self.state.advance(committed.change, &committed.commands);
         Ok(())
+    }
+
+    /// Whether the run's owner has nothing left of a quota of the day, before the step starts another turn. Not known where the database
+    /// does not answer: then the run goes on, to the commit that waits for it, and is asked about again after its turn.
+    async fn over_quota(&self, step: &Step, at: Timestamp) -> Option<OverQuota> {
+        let daily = &self.config.quotas.daily;
+        if !daily.is_set() || !matches!(step, Step::Begin | Step::Completed(..)) {
+            return None;
+        }
+        let taken = self.store.taken_by_owner_of(self.state.id, at).await;
+        let taken = taken.inspect_err(
+            |error| tracing::warn!(%error, "what the run's owner has taken today is not known"),
+        );
+        let planned = plan(&self.state, step, &[], &Halt::default(), at);
+        let now = planned
+            .attempt
+            .map(|attempt| Taken::of(attempt.usage, attempt.cost));
+        let sum = taken.ok()?.plus(now.unwrap_or_default());
+        daily.standings(sum, at).err()
     }
 
     /// Whether a commit whose answer was lost went through after all: asks until the database answers. If so, goes on from what it

@@ -29,7 +29,7 @@ use std::{sync::Arc, time::Duration};
 pub use door::{Once, Runs, Started, Streaming, Subscription, TranscriptReader};
 pub use supervisor::Supervisor;
 
-use crate::conversation::{Catalogue, Meter, RetryPolicy, RunId, Tracing};
+use crate::conversation::{Catalogue, Meter, Quotas, RetryPolicy, RunId, Tracing};
 
 /// What bounds runs, and what they need to know.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub struct Config {
     pub max_live_runs: usize,
     /// The most bytes of text that a turn may have; its reasoning may have as many beside it.
     pub max_text_bytes: usize,
+    /// What owners, and clients, may have of runs.
+    pub quotas: Quotas,
     /// When a failed provider request is repeated.
     pub retry: RetryPolicy,
     /// How long this process counts as alive after it has said so, where others share its database.

@@ -6,9 +6,9 @@ mod draft;
 use super::state::{RunState, Spoken};
 use crate::{
     conversation::{
-        AttemptFailure, Bot, BotUpdated, Charge, EndReason, Failure, RestartReason, RunCompleted,
-        RunEvent, RunFailed, RunStatus, RunStopped, StopReason, Target, Timestamp, TurnStarted,
-        end_after, speaker,
+        AttemptFailure, Bot, BotUpdated, Charge, EndReason, Failure, FailureCode, OverQuota,
+        RestartReason, RunCompleted, RunEvent, RunFailed, RunStatus, RunStopped, StopReason,
+        Target, Timestamp, TurnStarted, end_after, speaker,
     },
     models::{Applied, AttemptRecord, Change, Command, CommandKind, Head, Locked},
 };
@@ -80,15 +80,24 @@ struct Draft<'a> {
     change: Change,
 }
 
-/// What is to be written for `step` while `commands` wait. `leaving`: the process is to end, so no turn is started and the run
-/// is left to another one.
+/// What keeps a run from its next turn, whatever it is that happened.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Halt {
+    /// The process is to end, so the run is left to another one.
+    pub(super) leaving: bool,
+    /// Its owner has taken what it may take within a day, so the run fails.
+    pub(super) over: Option<OverQuota>,
+}
+
+/// What is to be written for `step` while `commands` wait.
 pub(super) fn plan(
     state: &RunState,
     step: &Step,
     commands: &[Command],
-    leaving: bool,
+    halt: &Halt,
     at: Timestamp,
 ) -> Change {
+    let leaving = halt.leaving;
     let mut draft = Draft {
         state,
         at,
@@ -108,7 +117,13 @@ pub(super) fn plan(
         Some(End::Stopped | End::Planned(_)) => draft.stop(),
         None if stop => draft.stop(),
         None if leaving => draft.change.release = true,
-        None => draft.start_turn(),
+        None => match &halt.over {
+            Some(over) => {
+                let failure = Failure::new(FailureCode::QuotaExceeded, over.to_string());
+                finish(&mut draft.change, RunStatus::Failed, None, Some(failure));
+            }
+            None => draft.start_turn(),
+        },
     }
     if draft.change.head.status.is_final() {
         draft.close_commands(commands);
@@ -347,5 +362,7 @@ impl Draft<'_> {
 
 #[cfg(test)]
 mod context_tests;
+#[cfg(test)]
+mod halt_tests;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
-use super::{Config, Doorbell, driver::Tools, node::Node};
+use super::{Config, Doorbell, clock, driver::Tools, node::Node};
 use crate::{
     conversation::RunId,
     event_log::EventLog,
@@ -181,6 +181,7 @@ impl Supervisor {
         }
         let Tools { store, config, .. } = &self.inner.tools;
         store.forget_expired_answers().await?;
+        store.forget_old_quotas(clock::now()).await?;
         if let Some(keep) = config.max_ended_runs {
             while store.prune_but_newest(keep, PRUNED).await? > 0 {}
         }

@@ -4,13 +4,17 @@
 //! fails where they differ. A line `Environment: …` names the variable that goes over the key.
 
 mod auth;
+mod limits;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-pub(super) use self::auth::{Auth, Basic, BasicUser, Issuer};
-use super::{Api, MaxTokensField, SystemRole};
+pub(super) use self::{
+    auth::{Auth, Basic, BasicUser, Issuer},
+    limits::{Limits, PerOwner},
+};
+use super::{Api, ForwardedBy, MaxTokensField, SystemRole};
 
 /// The block.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -113,10 +117,13 @@ pub(super) struct RateLimit {
 #[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(default)]
 pub(super) struct Http {
-    /// The networks of proxies whose `X-Forwarded-For` says who the client is, such as `10.0.0.0/8`. Of all others it is ignored,
-    /// loopback included.
+    /// The networks of proxies whose word on who the client is counts, such as `10.0.0.0/8`. That of all others is ignored, loopback
+    /// included.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub(super) trusted_proxies: Vec<ipnet::IpNet>,
+    /// The header in which they say it: `x_forwarded_for` or `forwarded` (RFC 7239). The other one is ignored: a proxy that writes one of
+    /// them passes on what a client has written into the other.
+    pub(super) forwarded_by: ForwardedBy,
     /// The origins whose pages may call the API, beside our own, such as `https://app.example`: they read its answers (CORS), with
     /// credentials, and may change something.
     pub(super) allowed_origins: Vec<String>,
@@ -314,15 +321,4 @@ pub(super) struct Database {
 pub(super) struct Retention {
     /// How many runs that are over are kept; the oldest go first.
     pub(super) ended_runs: Limit<1_000>,
-}
-
-/// What a provider may send.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
-#[serde(default)]
-pub(super) struct Limits {
-    /// The most text of one turn. More than that, and the attempt fails: an endless answer is cut.
-    pub(super) turn_text_bytes: Limit<{ 8 * 1024 * 1024 }>,
-    /// The largest event of a provider's stream.
-    pub(super) provider_event_bytes: Limit<{ 1024 * 1024 }>,
 }

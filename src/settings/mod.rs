@@ -38,6 +38,8 @@ pub struct Settings {
     pub run_creations_per_minute: u32,
     /// Wrong credentials a minute and client address.
     pub failed_logins_per_minute: u32,
+    /// What owners and clients may have.
+    pub allowance: Allowance,
     /// HTTP.
     pub http: Http,
     /// Open streams.
@@ -85,8 +87,10 @@ pub struct Settings {
 /// What bounds HTTP.
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// Whose `X-Forwarded-For` counts.
+    /// Whose word on who the client is counts.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// In which header.
+    pub forwarded_by: ForwardedBy,
     /// Whose pages may call the API, beside our own: read answers (CORS) and send unsafe requests.
     pub allowed_origins: Vec<String>,
     /// Whether pages of the same site, but another origin, may.
@@ -171,6 +175,37 @@ pub enum SystemRole {
     System,
     /// `OpenAI`'s newer one.
     Developer,
+}
+
+/// The header by which proxies say who the client is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardedBy {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded`.
+    Forwarded,
+}
+
+/// What owners and clients may have, beside creations. `None`: as much as they want.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Open streams at this process.
+    pub streams: Option<usize>,
+    /// Open streams of one client's address.
+    pub streams_per_client: Option<usize>,
+    /// Open streams of one owner.
+    pub streams_per_owner: Option<usize>,
+    /// Run creations a minute and owner.
+    pub run_creations_per_owner: Option<u32>,
+    /// Runs of one owner that are not over.
+    pub live_runs_per_owner: Option<u32>,
+    /// Tokens a day and owner.
+    pub tokens_per_day: Option<u64>,
+    /// Cost a day and owner, in 10⁻⁶ dollars.
+    pub cost_per_day: Option<u64>,
 }
 
 /// A provider.

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use serde_json::Value;
 
 use super::{
-    ApiKind, Breaker, Database, Environment, Http, Mistake, Mistakes, Retry, ServerOverrides,
-    Settings, Stream, Timeouts, file,
+    Allowance, ApiKind, Breaker, Database, Environment, Http, Mistake, Mistakes, Retry,
+    ServerOverrides, Settings, Stream, Timeouts, file,
 };
 
 /// Reads the block, collecting every unknown key and every value of a wrong type: a value that cannot be read is noted, taken
@@ -87,8 +87,10 @@ impl Reader<'_> {
             run_max_turns: self.run_max_turns(file.run_max_turns.0),
             run_creations_per_minute: narrow(rate_limit.run_creations_per_minute.0),
             failed_logins_per_minute: narrow(rate_limit.failed_logins_per_minute.0),
+            allowance: allowance(limits),
             http: Http {
                 trusted_proxies: http.trusted_proxies.clone(),
+                forwarded_by: http.forwarded_by,
                 allowed_origins: self.origins(&http.allowed_origins),
                 allow_same_site: http.allow_same_site,
                 body_limit_bytes: size(http.body_limit_bytes.0),
@@ -236,6 +238,25 @@ impl Reader<'_> {
             redis_url: text("REDIS_URL"),
             log_level,
         }
+    }
+}
+
+fn allowance(limits: &file::Limits) -> Allowance {
+    let file::PerOwner {
+        run_creations_per_minute,
+        live_runs,
+        streams,
+        tokens_per_day,
+        cost_usd_per_day,
+    } = &limits.per_owner;
+    Allowance {
+        streams: limits.streams.map(|limit| size(limit.0)),
+        streams_per_client: limits.streams_per_client.map(|limit| size(limit.0)),
+        streams_per_owner: streams.map(|limit| size(limit.0)),
+        run_creations_per_owner: run_creations_per_minute.map(|limit| narrow(limit.0)),
+        live_runs_per_owner: live_runs.map(|limit| narrow(limit.0)),
+        tokens_per_day: tokens_per_day.map(|limit| limit.0),
+        cost_per_day: cost_usd_per_day.map(|dollars| dollars.micros),
     }
 }
 

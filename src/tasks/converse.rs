@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::{
     app::Parts,
     conversation::{
-        BotSpec, ContextPolicy, Cost, EventId, Params, ProviderInfo, RunError, RunId, StartRun,
-        StopMode, Whose,
+        Asker, BotSpec, ContextPolicy, Cost, EventId, Params, ProviderInfo, RunError, RunId,
+        StartRun, StopMode, Whose,
     },
     orchestrator::{Runs, Started, Streaming},
 };
@@ -125,8 +125,12 @@ fn bot(
 
 /// Runs the conversation and prints it; Ctrl-C stops it.
 async fn converse(runs: &Runs, order: StartRun) -> Result<()> {
-    let run = match runs.start(order, "", None, None).await.map_err(told)? {
-        Started::Now(run) => run,
+    let run = match runs
+        .start(order, &Asker::default(), None, None)
+        .await
+        .map_err(told)?
+    {
+        Started::Now(run, _) => run,
         // Only a request with a key can have come before.
         Started::Before(answer) => return Err(Error::string(&answer)),
     };

@@ -9,5 +9,6 @@ pub mod export;
 pub mod problem;
 pub mod protected_resource;
 pub mod providers;
+pub mod rate_limit;
 pub mod run;
 pub mod stream;

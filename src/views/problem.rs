@@ -1,10 +1,10 @@
 //! Errors for callers: RFC 9457 `application/problem+json`.
 
-use std::{error::Error, fmt::Write as _, sync::Arc};
+use std::{error::Error, fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
@@ -13,7 +13,8 @@ use utoipa::{
     openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type, schema::SchemaType},
 };
 
-use crate::conversation::{RunError, Violation};
+use super::rate_limit::{Item, whole_seconds};
+use crate::conversation::{OverQuota, Quota, RunError, Standing, Violation};
 
 /// The media type of every error answer.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -35,6 +36,11 @@ struct Parts {
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<Cause>,
+}
+
+/// When to come back for what is over a limit; soon where nobody knows when there is more.
+fn retry_after(reset: Option<Duration>) -> HeaderValue {
+    reset.map_or(RETRY_AFTER, |reset| whole_seconds(reset).into())
 }
 
 /// An error with all that is behind it, for the log.
@@ -114,6 +120,18 @@ impl Problem {
         .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
+    /// All the places that there are for something are taken by its client, or its owner.
+    #[must_use]
+    pub fn too_many_streams(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-streams",
+            "Too many streams",
+            detail,
+        )
+        .with_header(header::RETRY_AFTER, RETRY_AFTER)
+    }
+
     /// Something that passes by itself: the client is told when to come back.
     fn put_off(slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, slug, title, detail)
@@ -131,6 +149,20 @@ impl Problem {
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.push((name, value));
+        self
+    }
+
+    /// With where the client stands with its limits.
+    #[must_use]
+    pub fn with_limits(mut self, standings: &[Standing]) -> Self {
+        let mut headers = HeaderMap::new();
+        for standing in standings {
+            Item::from(standing).tell(&mut headers);
+        }
+        let named = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()));
+        self.0.headers.extend(named);
         self
     }
 
@@ -317,6 +349,18 @@ impl From<RunError> for Problem {
                 detail,
             )
             .with_errors(violations),
+            RunError::OverQuota(OverQuota(standing)) => {
+                let (slug, title) = match standing.quota {
+                    Quota::RunsPerAddress | Quota::RunsPerOwner => {
+                        ("rate-limited", "Too many runs")
+                    }
+                    Quota::LiveRuns => ("too-many-live-runs", "Too many live runs"),
+                    Quota::TokensPerDay | Quota::CostPerDay => ("quota-used-up", "Quota used up"),
+                };
+                Self::new(StatusCode::TOO_MANY_REQUESTS, slug, title, detail)
+                    .with_header(header::RETRY_AFTER, retry_after(standing.reset))
+                    .with_limits(&[standing])
+            }
             RunError::KeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",

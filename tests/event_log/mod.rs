@@ -5,7 +5,8 @@ use std::time::Duration;
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
     conversation::{
-        BotSpec, Delta, DeltaKind, EventId, Params, RunError, RunId, StartRun, Timestamp,
+        Asker, BotSpec, Delta, DeltaKind, EventId, Params, Quotas, RunError, RunId, StartRun,
+        Timestamp,
     },
     event_log::{EventLog, Opened, Reader},
     models::{LoggedEvent, Store, connect},
@@ -45,7 +46,8 @@ impl Log {
         store
             .insert_run(
                 run,
-                "",
+                &Asker::default(),
+                &Quotas::NONE,
                 &order.plan(9).unwrap(),
                 Timestamp::from_millis(0),
                 None,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
-    conversation::{RunId, StartRun, Timestamp},
+    conversation::{Asker, Quotas, RunId, StartRun, Timestamp},
     models::{Store, TABLES, connect},
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
@@ -29,7 +29,11 @@ async fn new_run(store: &Store) -> RunId {
         Timestamp::from_millis(1),
     );
     let plan = order.plan(9).unwrap();
-    store.insert_run(id, "", &plan, at, None).await.unwrap();
+    let nobody = Asker::default();
+    store
+        .insert_run(id, &nobody, &Quotas::NONE, &plan, at, None)
+        .await
+        .unwrap();
     id
 }
 

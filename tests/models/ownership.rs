@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
     conversation::{
-        Bot, BotSpec, BotUpdated, ContextPolicy, Failure, FailureCode, Params, RunId, RunPlan,
-        StopMode, Timestamp,
+        Asker, Bot, BotSpec, BotUpdated, ContextPolicy, Failure, FailureCode, Params, Quotas,
+        RunId, RunPlan, StopMode, Timestamp,
     },
     models::{Claimed, CommandKind, Fence, Inserted, Order, Store, StoreError, Takeover, connect},
 };
@@ -93,8 +93,11 @@ impl Case {
             trace: None,
             context_policy: ContextPolicy::Fail,
         };
-        let inserted = store.insert_run(run, "", &plan, AT, None).await.unwrap();
-        assert!(matches!(inserted, Inserted::Now(_)));
+        let inserted = store
+            .insert_run(run, &Asker::default(), &Quotas::NONE, &plan, AT, None)
+            .await
+            .unwrap();
+        assert!(matches!(inserted, Inserted::Now(..)));
         let mut case = Self {
             db: db.clone(),
             store,

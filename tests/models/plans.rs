@@ -221,6 +221,10 @@ async fn others(heard: &Heard) {
     check("kept_answer").await;
     store.forget_expired_answers().await.unwrap();
     check("forget_expired_answers").await;
+    store.forget_old_quotas(made(0)).await.unwrap();
+    check("forget_old_quotas").await;
+    store.taken_by_owner_of(id, made(0)).await.unwrap();
+    check("taken_by_owner_of").await;
     assert_eq!(store.count_ended(made(101)).await.unwrap(), 100);
     check("count_ended").await;
     assert_eq!(

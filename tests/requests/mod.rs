@@ -11,6 +11,7 @@ mod login;
 mod metrics;
 mod openapi;
 mod pdfs;
+mod quotas;
 mod raw;
 mod statuses;
 mod tokens;

@@ -308,7 +308,7 @@ pub(crate) fn talk(max_turns: u32) -> Value {
     })
 }
 
-fn merge(target: &mut Value, over: &Value) {
+pub(crate) fn merge(target: &mut Value, over: &Value) {
     match (target, over) {
         (Value::Object(target), Value::Object(over)) => {
             for (key, value) in over {

@@ -287,7 +287,8 @@ async fn killed_backends_and_refused_transactions_are_tried_again() {
     let killing = async {
         loop {
             fixture.kill_backends().await;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            // Longer than a transaction takes, with its connection, on a machine that is busy.
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };
     tokio::select! {

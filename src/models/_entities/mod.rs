@@ -3,8 +3,10 @@
 pub mod attempts;
 pub mod bots;
 pub mod commands;
+pub mod creation_rates;
 pub mod events;
 pub mod idempotency_keys;
 pub mod messages;
 pub mod nodes;
 pub mod runs;
+pub mod spending;

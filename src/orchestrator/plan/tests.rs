@@ -49,7 +49,13 @@ pub(super) fn queued(max_turns: u32) -> RunState {
 
 /// Takes the step as the driver does: plans it, and goes on from it.
 pub(super) fn take(state: &mut RunState, step: &Step, commands: &[Command]) -> Change {
-    let change = plan(state, step, commands, false, Timestamp::from_millis(1_000));
+    let change = plan(
+        state,
+        step,
+        commands,
+        &Halt::default(),
+        Timestamp::from_millis(1_000),
+    );
     let before = state.head.last_seq;
     assert_eq!(
         change.head.last_seq,
@@ -429,13 +435,6 @@ fn an_attempt_that_was_not_made_costs_nothing() {
     assert_eq!(state.head.totals().cost_usd, Some(Cost::ZERO));
 }
 
-/// Takes the step in a process that is to end.
-fn leave(state: &mut RunState, step: &Step) -> Change {
-    let change = plan(state, step, &[], true, Timestamp::from_millis(1_000));
-    state.advance(change.clone(), &[]);
-    change
-}
-
 #[test]
 fn a_turn_whose_owner_broke_down_is_restarted_and_counts_no_failure() {
     let mut state = queued(3);
@@ -446,51 +445,4 @@ fn a_turn_whose_owner_broke_down_is_restarted_and_counts_no_failure() {
     assert_eq!((attempt.attempt, attempt.outcome), (1, "crash"));
     assert!(!change.release && !change.head.cost_complete);
     assert_eq!((state.asked.attempts, state.asked.failed.len()), (1, 0));
-}
-
-#[test]
-fn a_process_that_leaves_starts_no_turn_and_gives_the_run_up() {
-    let mut state = queued(3);
-    take(&mut state, &Step::Begin, &[]);
-    let change = leave(
-        &mut state,
-        &Step::Completed(said(1, "Hi."), StopReason::EndTurn),
-    );
-    assert_eq!(names(&change), ["turn.completed"]);
-    assert!(change.release && change.head.open_seq.is_none());
-    assert!(state.speaker.is_none());
-}
-
-#[test]
-fn a_turn_that_is_cut_is_taken_back_and_left_open() {
-    let mut state = queued(3);
-    take(&mut state, &Step::Begin, &[]);
-    let change = leave(
-        &mut state,
-        &Step::GivenUp(said(1, "Half"), RestartReason::Drain),
-    );
-    assert_eq!(names(&change), ["turn.restarted"]);
-    assert!(change.release && change.head.open_seq.is_some());
-    assert_eq!(change.attempt.unwrap().outcome, "drain");
-    assert_eq!(
-        change.head.usage.output_tokens,
-        Some(5),
-        "what it had used counts"
-    );
-}
-
-#[test]
-fn a_failed_attempt_keeps_the_run_until_its_wait_is_cut() {
-    let mut state = queued(3);
-    take(&mut state, &Step::Begin, &[]);
-    let failure = AttemptFailure::new(FailureCode::Server, "m");
-    let retry = Step::Retry {
-        spoken: said(1, ""),
-        failure,
-        wait_ms: 5,
-        next: target("m0"),
-    };
-    assert!(!leave(&mut state, &retry).release);
-    let change = leave(&mut state, &Step::Left);
-    assert!(change.release && change.events.is_empty() && change.attempt.is_none());
 }

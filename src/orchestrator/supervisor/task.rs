@@ -26,7 +26,7 @@ impl Inner {
         signals: Signals,
         suspicion: Option<OwnedSemaphorePermit>,
     ) {
-        if !self.keep_at(run, signals, suspicion).await {
+        if !Box::pin(self.keep_at(run, signals, suspicion)).await {
             self.log.channel(run).abandon();
         }
     }

@@ -1,0 +1,50 @@
+//! What clients and owners may have, by the settings. In `DEV_MODE`: as much as they want.
+
+use std::num::NonZeroU32;
+
+use crate::{
+    conversation::{Cost, Daily, Quotas},
+    identity::{Forwarded, PlaceLimits, Places},
+    settings::{Allowance, ForwardedBy, Settings},
+};
+
+/// What bounds runs.
+pub(super) fn quotas(settings: &Settings) -> Quotas {
+    if settings.dev_mode {
+        return Quotas::NONE;
+    }
+    let allowance = &settings.allowance;
+    Quotas {
+        runs_per_address: NonZeroU32::new(settings.run_creations_per_minute),
+        runs_per_owner: allowance.run_creations_per_owner.and_then(NonZeroU32::new),
+        live_runs: allowance.live_runs_per_owner,
+        daily: Daily {
+            tokens: allowance.tokens_per_day,
+            cost: allowance.cost_per_day.map(Cost::from_micros),
+        },
+    }
+}
+
+/// What bounds streams.
+pub(super) fn places(settings: &Settings) -> Places {
+    let Allowance {
+        streams,
+        streams_per_client,
+        streams_per_owner,
+        ..
+    } = settings.allowance;
+    let guarded = !settings.dev_mode;
+    Places::new(PlaceLimits {
+        all: streams,
+        per_client: streams_per_client.filter(|_| guarded),
+        per_owner: streams_per_owner.filter(|_| guarded),
+    })
+}
+
+/// Where proxies say who the client is.
+pub(super) fn forwarded(settings: &Settings) -> Forwarded {
+    match settings.http.forwarded_by {
+        ForwardedBy::XForwardedFor => Forwarded::XForwardedFor,
+        ForwardedBy::Forwarded => Forwarded::Standard,
+    }
+}

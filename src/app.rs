@@ -114,6 +114,7 @@ impl Hooks for App {
             .add_route(controllers::docs::routes())
             .add_route(controllers::metrics::routes())
             .add_route(controllers::protected_resource::routes())
+            .add_route(controllers::login::routes())
     }
 
     fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {

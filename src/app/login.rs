@@ -7,8 +7,11 @@ use url::{Host, Url};
 
 use super::parts::settings_of;
 use crate::{
-    identity::{BasicCredential, IssuerConfig, Oidc, Scopes, Tickets},
-    settings::{Auth, Settings},
+    identity::{
+        BasicCredential, ClientConfig, IssuerConfig, Oidc, Scopes, SessionConfig, Sessions, Tickets,
+    },
+    models::Store,
+    settings::{Auth, Client, Settings},
     views::protected_resource::ProtectedResource,
 };
 
@@ -32,9 +35,68 @@ pub(super) fn oidc(settings: &Settings) -> Result<Option<Arc<Oidc>>> {
         audience: issuer.audience.clone(),
         accept_plain_jwt: issuer.accept_plain_jwt,
         leeway: issuer.leeway,
+        client: issuer.client.as_ref().map(client),
     });
     let oidc = Oidc::start(issuers.collect()).map_err(Error::wrap)?;
     Ok(Some(Arc::new(oidc)))
+}
+
+fn client(client: &Client) -> ClientConfig {
+    ClientConfig {
+        id: client.id.clone(),
+        secret: client.secret.clone(),
+        scopes: client.scopes.clone(),
+        grants: Scopes::named(client.grants.iter().map(String::as_str)),
+        backchannel_logout: client.backchannel_logout,
+    }
+}
+
+/// Who keeps logins by a browser; `None` where there are none.
+///
+/// # Errors
+/// When browsers could not keep them to themselves on their way here.
+pub(super) fn sessions(
+    ctx: &AppContext,
+    settings: &Settings,
+    store: &Store,
+    oidc: Option<&Arc<Oidc>>,
+) -> Result<Option<Arc<Sessions>>> {
+    let Some(oidc) = oidc.filter(|_| settings.auth.takes_logins()) else {
+        return Ok(None);
+    };
+    let address = public_address(&ctx.config.server);
+    if !is_safe(&address) {
+        return Err(Error::string(&format!(
+            "people log in by a browser (settings.auth.oidc[].login), so HOST must be the public https address without a path \
+             (http for loopback alone), and is {address:?}"
+        )));
+    }
+    let config = SessionConfig {
+        address,
+        idle: settings.auth.session_idle,
+        lifetime: settings.auth.session_lifetime,
+    };
+    let keys = &settings.auth.secrets;
+    let sessions = Sessions::new(store.clone(), Arc::clone(oidc), keys, config);
+    Ok(Some(Arc::new(sessions)))
+}
+
+/// Whether cookies are nobody's but ours at that address.
+fn is_safe(address: &str) -> bool {
+    let Ok(url) = Url::parse(address) else {
+        return false;
+    };
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
+    safe && url.path() == "/" && url.query().is_none()
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+        None => false,
+    }
 }
 
 /// What makes and reads tickets; `None` where no login is asked for.
@@ -59,13 +121,7 @@ pub(super) fn protected_resource(ctx: &AppContext) -> Result<Option<Arc<Protecte
 fn public_address(server: &Server) -> String {
     let host = server.host.trim_end_matches('/');
     let own = Url::parse(host).is_ok_and(|url| {
-        let loopback = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-            Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-            None => false,
-        };
-        loopback && url.scheme() == "http" && url.port().is_none() && url.path() == "/"
+        is_loopback(&url) && url.scheme() == "http" && url.port().is_none() && url.path() == "/"
     });
     if own {
         format!("{host}:{}", server.port)

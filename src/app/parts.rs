@@ -108,6 +108,8 @@ impl Parts {
             supervisor: supervisor.clone(),
             max_live_runs: settings.max_live_runs,
         };
+        let oidc = login::oidc(&settings)?;
+        let sessions = login::sessions(ctx, &settings, &store, oidc.as_ref())?;
         let runs = Runs::new(
             store,
             log.clone(),
@@ -119,14 +121,12 @@ impl Parts {
         let shutdown = CancellationToken::new();
         let door = Door {
             runs: runs.clone(),
-            stream: StreamSettings {
-                heartbeat: settings.stream.heartbeat,
-                retry: settings.stream.retry,
-            },
+            stream: stream_settings(&settings),
             shutdown: shutdown.clone(),
             body_limit: settings.http.body_limit_bytes,
             protected_resource: login::protected_resource(ctx)?,
             tickets: login::tickets(&settings),
+            sessions,
             places: limits::places(&settings),
             metrics: telemetry.exposition(sources),
         };
@@ -143,7 +143,7 @@ impl Parts {
             },
             simulator,
             telemetry,
-            oidc: login::oidc(&settings)?,
+            oidc,
             operators: Operators::default(),
             door,
         })
@@ -242,6 +242,13 @@ pub(super) fn settings_of(ctx: &AppContext) -> Result<Arc<Settings>> {
         .ok_or_else(|| Error::string("the settings were not read"))
 }
 
+fn stream_settings(settings: &Settings) -> StreamSettings {
+    StreamSettings {
+        heartbeat: settings.stream.heartbeat,
+        retry: settings.stream.retry,
+    }
+}
+
 /// The middleware layers by the settings; Loco's own where there are none.
 pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
     let layers = default_middleware_stack(ctx);
@@ -252,6 +259,7 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
     let parts = ctx.shared_store.get::<Parts>();
     let oidc = parts.as_ref().and_then(|parts| parts.oidc.clone());
     let tickets = parts.as_ref().and_then(|parts| parts.door.tickets.clone());
+    let sessions = parts.as_ref().and_then(|parts| parts.door.sessions.clone());
     let tickets = tickets.or_else(|| login::tickets(&settings));
     let told = parts.map(|parts| (parts.telemetry.meter, parts.telemetry.tracing));
     let (meter, tracing) = told.unwrap_or_default();
@@ -263,6 +271,8 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
     };
     let guards = Guards {
         authenticator: tickets.map(authenticator),
+        sessions,
+        stream: stream_settings(&settings),
         resource_metadata: login::metadata_address(&ctx.config.server).into(),
         creations_per_minute: guarded.then_some(settings.run_creations_per_minute),
         trusted_proxies: settings.http.trusted_proxies.clone().into(),

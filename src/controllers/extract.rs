@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     conversation::{IdempotencyKey, Object, RunId, TraceContext, Violation},
-    identity::{Caller, ClientKey, Places, Scope, Tickets},
+    identity::{Caller, ClientKey, Places, Scope, Sessions, Tickets},
     orchestrator::Runs,
     views::{problem::Problem, protected_resource::ProtectedResource, stream::StreamSettings},
 };
@@ -35,6 +35,8 @@ pub struct Door {
     pub protected_resource: Option<Arc<ProtectedResource>>,
     /// Makes tickets; `None` where no login is asked for.
     pub tickets: Option<Arc<Tickets>>,
+    /// Who is logged in by a browser; `None` where nobody is.
+    pub sessions: Option<Arc<Sessions>>,
     /// Who may open a stream.
     pub places: Places,
     /// Writes the metrics as they are now.
@@ -313,6 +315,14 @@ async fn whole(request: Request, ctx: &AppContext) -> Result<(HeaderMap, Bytes),
     let limit = Door::find(ctx)?.body_limit;
     let (parts, body) = request.into_parts();
     Ok((parts.headers, read(body, limit).await?))
+}
+
+/// A body as it is, up to the limit.
+///
+/// # Errors
+/// When it is longer, or breaks off.
+pub async fn body(request: Request, ctx: &AppContext) -> Result<Bytes, Problem> {
+    Ok(whole(request, ctx).await?.1)
 }
 
 /// Reads a body up to the limit. What is left of one that is over it, the server throws away.

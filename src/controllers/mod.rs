@@ -11,6 +11,7 @@ pub mod exports;
 pub mod extract;
 pub mod health;
 mod history;
+pub mod login;
 pub mod metrics;
 pub mod openapi;
 pub mod protected_resource;

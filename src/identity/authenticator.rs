@@ -17,6 +17,8 @@ pub enum Login {
     Bearer,
     /// A ticket of ours.
     Ticket,
+    /// A session of a browser.
+    Session,
 }
 
 /// Somebody who was let in.
@@ -77,7 +79,7 @@ impl Authenticator {
         match login {
             Login::Basic => self.basic.is_some(),
             Login::Bearer => self.oidc.is_some(),
-            Login::Ticket => true,
+            Login::Ticket | Login::Session => true,
         }
     }
 

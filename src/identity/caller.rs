@@ -57,6 +57,16 @@ impl Scopes {
         })
     }
 
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            read: self.read || other.read,
+            write: self.write || other.write,
+            admin: self.admin || other.admin,
+        }
+    }
+
     /// Whether that may be done with them.
     #[must_use]
     pub const fn allow(self, scope: Scope) -> bool {

@@ -14,6 +14,8 @@ mod digest;
 mod limit;
 mod oidc;
 mod places;
+mod seal;
+mod sessions;
 mod ticket;
 
 pub use authenticator::{Admitted, Authenticator, Denied, Login};
@@ -21,6 +23,7 @@ pub use basic::{BasicCredential, hash_password};
 pub use caller::{Caller, Scope, Scopes};
 pub use client::{ClientKey, Forwarded, client_address};
 pub use limit::{Claim, RateLimiter, Verdict};
-pub use oidc::{IssuerConfig, Oidc, TokenError};
+pub use oidc::{ClientConfig, IssuerConfig, LoginError, Oidc, TokenError};
 pub use places::{NoPlace, Place, PlaceLimits, Places};
+pub use sessions::{Answer, LocalPath, NotEnded, NotLocal, Redirect, SessionConfig, Sessions};
 pub use ticket::{Ticket, Tickets};

@@ -3,31 +3,26 @@
 //! `EventSource` can send no header, so a ticket stands in the address. It is made of the run's id, the moment at which it ends, and
 //! HMAC-SHA256 over both (RFC 2104): nothing is stored, and any process that has the key reads it.
 
-use std::{
-    fmt,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use secrecy::{ExposeSecret as _, SecretBox, SecretString};
-use sha2::Sha256;
+use secrecy::SecretString;
 use uuid::Uuid;
 
+use super::seal::{SIGNATURE, Seal};
 use crate::conversation::{RunId, Timestamp};
 
 /// What is signed begins with it: a key that signs other things, too, signs no ticket by accident.
 const PURPOSE: &[u8] = b"parley: watch a run, 1:";
 
-/// The bytes of an id, of a moment, and of a signature.
+/// The bytes of an id, and of a moment.
 const ID: usize = 16;
 const MOMENT: usize = 8;
-const SIGNATURE: usize = 32;
 
 /// Makes and reads tickets.
+#[derive(Debug)]
 pub struct Tickets {
-    /// The first one signs; all are good to read.
-    keys: Vec<SecretBox<[u8]>>,
+    seal: Seal,
     lifetime: Duration,
 }
 
@@ -40,30 +35,13 @@ pub struct Ticket {
     pub expires: Timestamp,
 }
 
-impl fmt::Debug for Tickets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tickets")
-            .field("keys", &self.keys.len())
-            .finish()
-    }
-}
-
 impl Tickets {
     /// With these keys, of which the first one signs; without any, with one of its own, that ends with it. `lifetime`: how long a ticket
     /// is good.
     #[must_use]
     pub fn new(keys: &[SecretString], lifetime: Duration) -> Self {
-        let own = || vec![SecretBox::new(Box::from(rand::random::<[u8; 32]>()))];
-        let given = keys.iter().map(|key| {
-            let bytes = key.expose_secret().as_bytes();
-            SecretBox::new(Box::from(bytes))
-        });
         Self {
-            keys: if keys.is_empty() {
-                own()
-            } else {
-                given.collect()
-            },
+            seal: Seal::new(keys, PURPOSE),
             lifetime,
         }
     }
@@ -87,23 +65,14 @@ impl Tickets {
         let mut bytes = Vec::with_capacity(ID + MOMENT + SIGNATURE);
         bytes.extend(ticket.run.as_uuid().into_bytes());
         bytes.extend(ticket.expires.as_millis().to_be_bytes());
-        if let Some(key) = self.keys.first() {
-            let signature = signature(key, &bytes).finalize().into_bytes();
-            bytes.extend(signature);
-        }
-        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+        BASE64_URL_SAFE_NO_PAD.encode(self.seal.sign(bytes))
     }
 
     /// Reads a ticket; `None` if it is none of ours.
     #[must_use]
     pub fn read(&self, text: &str) -> Option<Ticket> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (said, signed) = bytes.split_at_checked(ID + MOMENT)?;
-        let genuine = |key| signature(key, said).verify_slice(signed).is_ok();
-        if !self.keys.iter().any(genuine) {
-            return None;
-        }
-        let (id, moment) = said.split_first_chunk::<ID>()?;
+        let (id, moment) = self.seal.read(&bytes)?.split_first_chunk::<ID>()?;
         Some(Ticket {
             run: RunId::from_uuid(Uuid::from_bytes(*id)),
             expires: Timestamp::from_millis(i64::from_be_bytes(moment.try_into().ok()?)),
@@ -116,14 +85,6 @@ pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let millis = since.map_or(0, |since| since.as_millis());
     Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
-}
-
-fn signature(key: &SecretBox<[u8]>, said: &[u8]) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret())
-        .unwrap_or_else(|_| unreachable!("HMAC takes any key"));
-    mac.update(PURPOSE);
-    mac.update(said);
-    mac
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
@@ -13,17 +13,21 @@ use url::form_urlencoded;
 
 use super::{Guards, challenge};
 use crate::{
-    conversation::{Happening, LoginRefusal},
-    identity::{Authenticator, Caller, Denied, Login, TokenError},
-    views::{problem::Problem, rate_limit::whole_seconds},
+    conversation::{Happening, LoginRefusal, RunError},
+    identity::{Admitted, Authenticator, Caller, Denied, Login, TokenError},
+    views::{problem::Problem, rate_limit::whole_seconds, stream},
 };
 
 /// The paths that anybody may ask. All others need a login.
-pub(super) const OPEN: [&str; 4] = [
+pub(super) const OPEN: [&str; 8] = [
     "/_ping",
     "/_health",
     "/_readiness",
     "/.well-known/oauth-protected-resource",
+    "/auth/login",
+    "/auth/callback",
+    "/auth/logout",
+    "/auth/backchannel-logout",
 ];
 
 /// The one that a ticket is good for.
@@ -75,25 +79,65 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
         .headers()
         .get(header::AUTHORIZATION)
         .map(HeaderValue::as_bytes);
-    let checked = match ticket(&request).filter(|_| given.is_none()) {
-        Some(ticket) => authenticator.check_ticket(&ticket, client),
-        None => authenticator.check(given, client).await,
+    let ticket = ticket(&request);
+    let cookies = cookies(request.headers());
+    let checked = match given {
+        Some(_) => authenticator.check(given, client).await,
+        None => match (session(&guards, &cookies).await, ticket) {
+            (Ok(Some(caller)), _) => Ok(Admitted {
+                caller,
+                login: Login::Session,
+            }),
+            (_, Some(ticket)) => authenticator.check_ticket(&ticket, client),
+            (Ok(None), None) => Err(Denied::NoCredentials),
+            (Err(problem), None) => return put_off(&guards, &request, problem),
+        },
     };
     match checked {
         Ok(admitted) => {
             request.extensions_mut().insert(admitted.caller);
             let answer = next.run(request).await;
             match admitted.login {
-                Login::Basic | Login::Ticket => answer,
+                Login::Basic | Login::Ticket | Login::Session => answer,
                 Login::Bearer => challenge::with_missing_scope(answer),
             }
         }
         Err(denied) => {
             guards.meter.tell(Happening::LoginRefused(reason(denied)));
             let dialog = asks_for_login(&request);
-            refusal(&guards, authenticator, denied, dialog).into_response()
+            let problem = refusal(&guards, authenticator, denied, dialog);
+            match denied {
+                Denied::Token(TokenError::Unavailable { .. }) => {
+                    put_off(&guards, &request, problem)
+                }
+                _ => problem.into_response(),
+            }
         }
     }
+}
+
+/// Who is logged in by the browser that asks.
+async fn session(guards: &Guards, cookies: &[&str]) -> Result<Option<Caller>, Problem> {
+    let Some(sessions) = &guards.sessions else {
+        return Ok(None);
+    };
+    let checked = sessions.check(cookies).await;
+    checked.map_err(|error| RunError::from(error).into())
+}
+
+fn cookies(headers: &HeaderMap) -> Vec<&str> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    lines.filter_map(|line| line.to_str().ok()).collect()
+}
+
+/// Nobody can know now who is asking. A browser's stream would give up for good on an error status: it is told to come back.
+fn put_off(guards: &Guards, request: &Request, problem: Problem) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let watches = route.is_some_and(|route| route.as_str() == WATCHED);
+    if watches && request.method().is_safe() && request.headers().contains_key("sec-fetch-mode") {
+        return stream::come_back(guards.stream);
+    }
+    problem.into_response()
 }
 
 fn reason(denied: Denied) -> LoginRefusal {
@@ -138,6 +182,10 @@ fn refusal(
         authenticator.takes(Login::Bearer),
     );
     let (detail, wrong) = match denied {
+        Denied::NoCredentials if guards.sessions.is_some() => (
+            "this needs a login: in a browser at /auth/login, or a bearer token".to_owned(),
+            None,
+        ),
         Denied::NoCredentials if basic && bearer => (
             "this needs a login: Basic auth, or a bearer token".to_owned(),
             None,

@@ -35,8 +35,8 @@ pub use cross_site::AllowedOrigins;
 
 use crate::{
     conversation::{Meter, Tracing},
-    identity::{Authenticator, ClientKey, Forwarded, client_address},
-    views::problem::Problem,
+    identity::{Authenticator, ClientKey, Forwarded, Sessions, client_address},
+    views::{problem::Problem, stream::StreamSettings},
 };
 
 /// What the layers work with.
@@ -44,6 +44,10 @@ use crate::{
 pub struct Guards {
     /// Who may come in; `None` in `DEV_MODE`: everybody.
     pub authenticator: Option<Arc<Authenticator>>,
+    /// Who is logged in by a browser; `None` where nobody is.
+    pub sessions: Option<Arc<Sessions>>,
+    /// When a browser's stream is to come back.
+    pub stream: StreamSettings,
     /// Where the metadata for clients that need a token is (RFC 9728).
     pub resource_metadata: Arc<str>,
     /// How many runs a client may create in a minute, and how many of anything else; `None` in `DEV_MODE`: any number.

@@ -22,6 +22,7 @@ mod rows;
 mod runs;
 mod schema;
 mod search;
+mod sessions;
 mod transcript;
 mod trouble;
 
@@ -38,6 +39,7 @@ pub use idempotency::KeptAnswer;
 pub use leases::Takeover;
 pub use runs::{Asked, Claimed, Inserted};
 pub use schema::{SchemaError, TABLES, check_schema};
+pub use sessions::{Session, SessionsOf};
 pub use transcript::TranscriptReader;
 pub use trouble::explain;
 

@@ -182,6 +182,7 @@ impl Supervisor {
         let Tools { store, config, .. } = &self.inner.tools;
         store.forget_expired_answers().await?;
         store.forget_old_quotas(clock::now()).await?;
+        store.forget_ended_sessions(clock::now()).await?;
         if let Some(keep) = config.max_ended_runs {
             while store.prune_but_newest(keep, PRUNED).await? > 0 {}
         }

@@ -51,6 +51,10 @@ pub struct Auth {
     pub secrets: Vec<SecretString>,
     /// How long a ticket is good.
     pub ticket_lifetime: Duration,
+    /// How long a login by a browser goes on without a request.
+    pub session_idle: Duration,
+    /// How long it goes on at most.
+    pub session_lifetime: Duration,
 }
 
 /// A user of Basic auth.
@@ -65,7 +69,7 @@ pub struct BasicUser {
 }
 
 /// An issuer of tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Issuer {
     /// Its URL.
     pub issuer: String,
@@ -75,6 +79,23 @@ pub struct Issuer {
     pub accept_plain_jwt: bool,
     /// By how much its clock and ours may differ.
     pub leeway: Duration,
+    /// Who we are where its people log in by a browser.
+    pub client: Option<Client>,
+}
+
+/// Who we are for an issuer whose people log in by a browser.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// `client_id`.
+    pub id: String,
+    /// `client_secret`; a public client has none.
+    pub secret: Option<SecretString>,
+    /// What is asked for.
+    pub scopes: Vec<String>,
+    /// What everybody who logs in may do.
+    pub grants: Vec<String>,
+    /// Whether the issuer may end logins here.
+    pub backchannel_logout: bool,
 }
 
 impl Auth {
@@ -110,6 +131,12 @@ impl Auth {
             ),
             _ => None,
         }
+    }
+
+    /// Whether people log in by a browser.
+    #[must_use]
+    pub fn takes_logins(&self) -> bool {
+        self.takes_tokens() && self.issuers.iter().any(|issuer| issuer.client.is_some())
     }
 
     /// What is wanting where a login has to be possible, and where.
@@ -150,6 +177,8 @@ impl Reader<'_> {
             issuers: self.issuers(&file.oidc),
             secrets: self.secrets(),
             ticket_lifetime: Duration::from_hours(file.ticket_hours.0),
+            session_idle: Duration::from_mins(file.session.idle_minutes.0),
+            session_lifetime: Duration::from_hours(file.session.hours.0),
         }
     }
 
@@ -282,8 +311,8 @@ impl Reader<'_> {
             let issuers = file.iter().enumerate();
             let issuers: Vec<Issuer> = issuers
                 .map(|(place, file)| {
-                    let place = |key| format!("settings.auth.oidc[{place}].{key}");
-                    self.issuer(&place("issuer"), &place("audience"), file)
+                    let place = |key: &str| format!("settings.auth.oidc[{place}].{key}");
+                    self.issuer(&place, file)
                 })
                 .collect();
             let mut names = BTreeSet::new();
@@ -300,24 +329,81 @@ impl Reader<'_> {
             let names = audience.split(',').map(str::trim);
             one.audience = names.map(str::to_owned).collect();
         }
-        vec![self.issuer("OIDC_ISSUER", "OIDC_AUDIENCE", &one)]
+        if let Some(id) = self.env.get("OIDC_CLIENT_ID") {
+            one.login.client_id = Some(id.to_owned());
+        }
+        let place = |key: &str| match key {
+            "issuer" | "audience" => format!("OIDC_{}", key.to_ascii_uppercase()),
+            _ => format!("settings.auth.oidc[0].{key}"),
+        };
+        vec![self.issuer(&place, &one)]
     }
 
-    fn issuer(&mut self, issuer: &str, audience: &str, file: &file::Issuer) -> Issuer {
+    fn issuer(&mut self, place: &impl Fn(&str) -> String, file: &file::Issuer) -> Issuer {
         if !is_issuer(&file.issuer) {
-            self.mistakes.add(issuer, ISSUER);
+            self.mistakes.add(place("issuer"), ISSUER);
         }
         if file.audience.is_empty() || file.audience.iter().any(String::is_empty) {
             let reason = "is missing: without it, tokens for other servers would be taken, too";
-            self.mistakes.add(audience, reason);
+            self.mistakes.add(place("audience"), reason);
         }
         Issuer {
             issuer: file.issuer.clone(),
             audience: file.audience.clone(),
             accept_plain_jwt: file.accept_plain_jwt,
             leeway: Duration::from_secs(file.leeway_seconds.0),
+            client: self.client(place, &file.login),
         }
     }
+
+    fn client(&mut self, place: &impl Fn(&str) -> String, file: &file::Login) -> Option<Client> {
+        let Some(id) = file.client_id.clone().filter(|id| !id.is_empty()) else {
+            if file.client_secret_env.is_some() {
+                let reason = "is missing, while client_secret_env is set";
+                self.mistakes.add(place("login.client_id"), reason);
+            }
+            return None;
+        };
+        let secret = file.client_secret_env.as_ref().and_then(|variable| {
+            let found = self.env.get(variable).filter(|_| is_variable(variable));
+            if found.is_none() {
+                // The value is not repeated: it may be the secret itself, put here by mistake.
+                let reason = "must be the name of an environment variable in capitals that is set";
+                self.mistakes.add(place("login.client_secret_env"), reason);
+            }
+            found.map(SecretString::from)
+        });
+        if file
+            .grants
+            .iter()
+            .any(|scope| !SCOPES.contains(&scope.as_str()))
+        {
+            let reason = format!("must be of {}", SCOPES.join(", "));
+            self.mistakes.add(place("login.grants"), reason);
+        }
+        let usual = || ["runs:read", "runs:write"].map(str::to_owned).to_vec();
+        let mut scopes = file.scopes.clone().unwrap_or_else(usual);
+        if scopes.iter().any(|scope| !is_scope(scope)) {
+            let reason = "must be names without blanks, quotes and backslashes";
+            self.mistakes.add(place("login.scopes"), reason);
+        }
+        if !scopes.iter().any(|scope| scope == "openid") {
+            scopes.insert(0, "openid".to_owned());
+        }
+        Some(Client {
+            id,
+            secret,
+            scopes,
+            grants: file.grants.clone(),
+            backchannel_logout: file.backchannel_logout,
+        })
+    }
+}
+
+/// RFC 6749, section 3.3.
+fn is_scope(text: &str) -> bool {
+    let may = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\';
+    !text.is_empty() && text.chars().all(may)
 }
 
 /// `OpenID` Connect Discovery 1.0, section 2: an https URL without query and fragment.

@@ -13,5 +13,6 @@ mod openapi;
 mod pdfs;
 mod quotas;
 mod raw;
+mod sessions;
 mod statuses;
 mod tokens;

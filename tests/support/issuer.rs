@@ -1,6 +1,7 @@
-//! An OpenID Connect issuer: its discovery document and its keys, which can be changed, and every way to be in trouble.
+//! An OpenID Connect issuer: its discovery document and its keys, which can be changed, its logins, and every way to be in trouble.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -9,13 +10,15 @@ use std::{
 };
 
 use axum::{
-    Router,
-    extract::State,
-    http::{StatusCode, header},
+    Form, Router,
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
-    routing::get,
+    routing::{get, post},
 };
+use base64::Engine as _;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
 use super::{keys::Key, within};
@@ -49,8 +52,23 @@ pub(crate) struct Issuer {
     server: Option<JoinHandle<()>>,
 }
 
+/// Makes the ID token of a login out of its nonce.
+type Vouch = Box<dyn Fn(&str) -> String + Send>;
+
+/// A login that was granted, and whose code is not redeemed.
+struct Granted {
+    code: String,
+    asked: HashMap<String, String>,
+}
+
 struct Desk {
     url: String,
+    vouch: Mutex<Option<Vouch>>,
+    granted: Mutex<Vec<Granted>>,
+    /// What it says was given; `None`: it says nothing.
+    scope: Mutex<Option<String>>,
+    /// `client_secret` of the client; `None`: a public one.
+    secret: Mutex<Option<String>>,
     keys: Mutex<Vec<Value>>,
     mood: Mutex<Mood>,
     discoveries: AtomicUsize,
@@ -75,6 +93,10 @@ impl Issuer {
             address,
             desk: Arc::new(Desk {
                 url: url.clone(),
+                vouch: Mutex::new(None),
+                granted: Mutex::default(),
+                scope: Mutex::new(None),
+                secret: Mutex::new(None),
                 keys: Mutex::new(vec![key.jwk()]),
                 mood: Mutex::new(Mood::Well),
                 discoveries: AtomicUsize::new(0),
@@ -92,6 +114,8 @@ impl Issuer {
             .route("/realm/.well-known/openid-configuration", get(discovery))
             .route("/realm/keys", get(keys))
             .route("/elsewhere", get(keys))
+            .route("/realm/authorize", get(authorize))
+            .route("/realm/token", post(redeem))
             .with_state(Arc::clone(&self.desk));
         let server = async move { axum::serve(listener, router).await.unwrap() };
         self.server = Some(tokio::spawn(server));
@@ -114,6 +138,21 @@ impl Issuer {
     /// It has these keys from now on.
     pub(crate) fn publish(&self, keys: &[Value]) {
         *self.desk.keys.lock().unwrap() = keys.to_vec();
+    }
+
+    /// Everybody who comes is logged in at once, with that ID token.
+    pub(crate) fn vouch(&self, token: impl Fn(&str) -> String + Send + 'static) {
+        *self.desk.vouch.lock().unwrap() = Some(Box::new(token));
+    }
+
+    /// What it says that it gives.
+    pub(crate) fn give(&self, scope: Option<&str>) {
+        *self.desk.scope.lock().unwrap() = scope.map(str::to_owned);
+    }
+
+    /// Its client has that secret.
+    pub(crate) fn expect(&self, secret: &str) {
+        *self.desk.secret.lock().unwrap() = Some(secret.to_owned());
     }
 
     /// How often its keys were asked for.
@@ -153,9 +192,81 @@ async fn discovery(State(desk): State<Arc<Desk>>) -> Response {
     let document = match mood {
         Mood::Another => json!({"issuer": format!("{url}/"), "jwks_uri": format!("{url}/keys")}),
         Mood::Unsafe => json!({"issuer": url, "jwks_uri": "http://192.0.2.1/keys"}),
-        _ => json!({"issuer": url, "jwks_uri": format!("{url}/keys")}),
+        _ => json!({
+            "issuer": url,
+            "jwks_uri": format!("{url}/keys"),
+            "authorization_endpoint": format!("{url}/authorize"),
+            "token_endpoint": format!("{url}/token"),
+            "end_session_endpoint": format!("{url}/logout"),
+        }),
     };
     answer(mood, &document).await
+}
+
+/// Sends the browser back at once.
+async fn authorize(
+    State(desk): State<Arc<Desk>>,
+    Query(asked): Query<HashMap<String, String>>,
+) -> Response {
+    let code = format!("code-{}", desk.granted.lock().unwrap().len());
+    let mut back = url::Url::parse(&asked["redirect_uri"]).unwrap();
+    back.query_pairs_mut()
+        .append_pair("code", &code)
+        .append_pair("state", &asked["state"])
+        .append_pair("iss", &desk.url);
+    desk.granted.lock().unwrap().push(Granted { code, asked });
+    (StatusCode::FOUND, [(header::LOCATION, String::from(back))]).into_response()
+}
+
+/// Redeems a code, once, for who has the verifier and is the client.
+async fn redeem(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    Form(form): Form<HashMap<String, String>>,
+) -> Response {
+    if *desk.mood.lock().unwrap() == Mood::Failing {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    let refusal = |error: &str| {
+        let body = axum::Json(json!({"error": error}));
+        (StatusCode::BAD_REQUEST, body).into_response()
+    };
+    let mut granted = desk.granted.lock().unwrap();
+    let place = granted.iter().position(|login| login.code == form["code"]);
+    let Some(place) = place else {
+        return refusal("invalid_grant");
+    };
+    let asked = granted[place].asked.clone();
+    // It is redeemed, whatever comes of it; the number of codes stays.
+    granted[place].code.clear();
+    let basic = headers.get(header::AUTHORIZATION).cloned();
+    let right = match desk.secret.lock().unwrap().as_deref() {
+        None => form.get("client_id") == Some(&asked["client_id"]) && basic.is_none(),
+        Some(secret) => {
+            let pair = format!("{}:{secret}", asked["client_id"]);
+            let pair = base64::prelude::BASE64_STANDARD.encode(pair);
+            basic.is_some_and(|basic| basic == format!("Basic {pair}"))
+        }
+    };
+    let challenge = super::keys::base64url(Sha256::digest(&form["code_verifier"]));
+    let same = form["redirect_uri"] == asked["redirect_uri"]
+        && asked["code_challenge"] == challenge
+        && asked["code_challenge_method"] == "S256";
+    if !right {
+        return refusal("invalid_client");
+    }
+    if !same {
+        return refusal("invalid_grant");
+    }
+    let vouch = desk.vouch.lock().unwrap();
+    let mut body = json!({"access_token": "a", "token_type": "Bearer"});
+    if let Some(vouch) = vouch.as_ref() {
+        body["id_token"] = json!(vouch(&asked["nonce"]));
+    }
+    if let Some(scope) = desk.scope.lock().unwrap().as_ref() {
+        body["scope"] = json!(scope);
+    }
+    axum::Json(body).into_response()
 }
 
 async fn keys(State(desk): State<Arc<Desk>>) -> Response {

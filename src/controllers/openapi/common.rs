@@ -8,7 +8,7 @@ use utoipa::{
         Schema, Type,
         path::Operation,
         schema::SchemaType,
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
 
@@ -27,7 +27,11 @@ impl Modify for Common {
                 "An access token (RFC 6750, RFC 9068), where the server takes them: `/.well-known/oauth-protected-resource` says whose. \
                  Its scopes: `runs:read` to look at one's own runs, `runs:write` to start, change, stop and delete them.",
             ));
+        let session = "A login by a browser, at `/auth/login`, where the server has an issuer for it; over plain HTTP, on one's own machine, its name is `parley`.";
+        let session = ApiKeyValue::with_description("__Host-parley", session);
         if let Some(components) = &mut document.components {
+            let session = SecurityScheme::ApiKey(ApiKey::Cookie(session));
+            components.add_security_scheme("session", session);
             components.add_security_scheme("basic", SecurityScheme::Http(scheme.build()));
             components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
             components.responses.clear();

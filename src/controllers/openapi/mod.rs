@@ -19,7 +19,9 @@ use loco_rs::{controller::Routes, prelude::get};
 use utoipa::OpenApi;
 
 use self::{common::Common, examples::Examples};
-use super::{bots, docs, exports, health, metrics, protected_resource, providers, runs, streams};
+use super::{
+    bots, docs, exports, health, login, metrics, protected_resource, providers, runs, streams,
+};
 use crate::views::{export::Format, problem::Problem, run::RunBotView};
 
 #[derive(OpenApi)]
@@ -48,11 +50,15 @@ use crate::views::{export::Format, problem::Problem, run::RunBotView};
         health::readiness,
         metrics::show_metrics,
         protected_resource::show_protected_resource,
+        login::begin_login,
+        login::complete_login,
+        login::log_out,
+        login::end_logins,
         // openapi-paths-inject (do not remove: generated handlers are named above it)
     ),
     components(schemas(Problem, RunBotView, Format)),
     servers((url = "/", description = "Where this document is from")),
-    security(("basic" = []), ("bearer" = [])),
+    security(("basic" = []), ("bearer" = []), ("session" = [])),
     tags(
         (name = "runs", description = "Conversations of bots: start, watch, change, stop, export"),
         (name = "providers", description = "Who can be asked"),

@@ -2,7 +2,7 @@
 //!
 //! Each is bounded in size and time, none is looked for where a redirect points to, and only loopback is spoken to without TLS.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use url::{Host, Url};
@@ -42,13 +42,52 @@ pub(super) struct Source {
     issuer: String,
     client: reqwest::Client,
     /// As discovered.
-    keys_at: Option<Url>,
+    found: Option<Arc<Endpoints>>,
+}
+
+/// What an issuer says of itself: where it is asked for what. An address that is none, or not safe, is as good as none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoints {
+    keys: Url,
+    /// Where people log in.
+    pub(super) authorization: Option<Url>,
+    /// Where a code is redeemed.
+    pub(super) token: Option<Url>,
+    /// Where people log out.
+    pub(super) end_session: Option<Url>,
+    /// Whether it takes a client's secret in the body alone, and not as Basic auth, which is the default (`OpenID` Connect Discovery 1.0,
+    /// section 3).
+    pub(super) secret_in_body: bool,
 }
 
 #[derive(Deserialize)]
 struct Discovered {
     issuer: String,
     jwks_uri: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+    end_session_endpoint: Option<String>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+}
+
+/// A client that asks that issuer and nobody else: it follows no redirects, and waits no longer than it may.
+///
+/// # Errors
+/// When there can be none, such as on a machine without certificates.
+pub(super) fn client(issuer: &str) -> Result<reqwest::Client, reqwest::Error> {
+    // reqwest takes the process's provider. An error means that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("parley/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(PATIENCE)
+        .timeout(PATIENCE)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    if issuer.starts_with("http://") {
+        // Without TLS, a machine without root certificates is no obstacle.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build()
 }
 
 impl Source {
@@ -57,28 +96,21 @@ impl Source {
     /// # Errors
     /// When there can be no client, such as on a machine without certificates.
     pub(super) fn new(issuer: &str) -> Result<Self, reqwest::Error> {
-        // reqwest takes the process's provider. An error means that one is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("parley/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(PATIENCE)
-            .timeout(PATIENCE)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        if issuer.starts_with("http://") {
-            // Without TLS, a machine without root certificates is no obstacle.
-            builder = builder.tls_certs_only([]);
-        }
         Ok(Self {
             issuer: issuer.to_owned(),
-            client: builder.build()?,
-            keys_at: None,
+            client: client(issuer)?,
+            found: None,
         })
+    }
+
+    /// What the issuer has said of itself with its last keys.
+    pub(super) fn endpoints(&self) -> Option<Arc<Endpoints>> {
+        self.found.clone()
     }
 
     /// The next keys are looked for where the issuer then says that they are.
     pub(super) fn forget(&mut self) {
-        self.keys_at = None;
+        self.found = None;
     }
 
     /// The issuer's keys, as they are now.
@@ -95,19 +127,19 @@ impl Source {
     }
 
     async fn fetch(&mut self) -> Result<Keys, FetchError> {
-        let address = match self.keys_at.clone() {
-            Some(address) => address,
-            None => self.discover().await?,
+        let endpoints = match self.found.clone() {
+            Some(endpoints) => endpoints,
+            None => Arc::new(self.discover().await?),
         };
-        let keys = Keys::read(&self.get(address.clone()).await?)?;
+        let keys = Keys::read(&self.get(endpoints.keys.clone()).await?)?;
         if keys.is_empty() {
             return Err(FetchError::NoKeys);
         }
-        self.keys_at = Some(address);
+        self.found = Some(endpoints);
         Ok(keys)
     }
 
-    async fn discover(&self) -> Result<Url, FetchError> {
+    async fn discover(&self) -> Result<Endpoints, FetchError> {
         let base = self.issuer.trim_end_matches('/');
         let address = Url::parse(&format!("{base}/.well-known/openid-configuration"));
         let document = self.get(address.map_err(|_| FetchError::Address)?).await?;
@@ -115,33 +147,49 @@ impl Source {
         if said.issuer != self.issuer {
             return Err(FetchError::OtherIssuer);
         }
-        let keys = Url::parse(&said.jwks_uri).map_err(|_| FetchError::Address)?;
         // Only who is asked without TLS itself may point to where there is none.
-        let safe = keys.scheme() == "https"
-            || (self.issuer.starts_with("http://")
-                && keys.scheme() == "http"
-                && is_loopback(&keys));
-        if safe {
-            Ok(keys)
-        } else {
-            Err(FetchError::Address)
-        }
+        let safe = |url: &Url| {
+            url.scheme() == "https"
+                || (self.issuer.starts_with("http://")
+                    && url.scheme() == "http"
+                    && is_loopback(url))
+        };
+        let address = |text: Option<String>| text.and_then(|it| Url::parse(&it).ok()).filter(safe);
+        let methods = said
+            .token_endpoint_auth_methods_supported
+            .unwrap_or_default();
+        let takes = |name: &str| methods.iter().any(|method| method == name);
+        Ok(Endpoints {
+            keys: address(Some(said.jwks_uri)).ok_or(FetchError::Address)?,
+            authorization: address(said.authorization_endpoint),
+            token: address(said.token_endpoint),
+            end_session: address(said.end_session_endpoint),
+            secret_in_body: takes("client_secret_post") && !takes("client_secret_basic"),
+        })
     }
 
     async fn get(&self, address: Url) -> Result<Vec<u8>, FetchError> {
-        let mut response = self.client.get(address).send().await?;
+        let response = self.client.get(address).send().await?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
-        let mut document = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            document.extend_from_slice(&chunk);
-            if document.len() > MAX_DOCUMENT {
-                return Err(FetchError::TooLarge);
-            }
-        }
-        Ok(document)
+        whole(response).await
     }
+}
+
+/// An answer's body.
+///
+/// # Errors
+/// When it breaks off, or is longer than any that is read.
+pub(super) async fn whole(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
+    let mut document = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        document.extend_from_slice(&chunk);
+        if document.len() > MAX_DOCUMENT {
+            return Err(FetchError::TooLarge);
+        }
+    }
+    Ok(document)
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     TokenError,
-    fetch::{FetchError, Source},
+    fetch::{Endpoints, FetchError, Source},
     keys::{Found, Keys},
     pace::Pace,
     token::Header,
@@ -34,6 +34,7 @@ const LONG: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 struct Known {
     keys: Option<Arc<Keys>>,
+    endpoints: Option<Arc<Endpoints>>,
     /// How many looks have ended.
     looks: u64,
     /// Whether there is one now.
@@ -70,6 +71,7 @@ impl Issuer {
         let now = Instant::now();
         let (sender, known) = watch::channel(Known {
             keys: None,
+            endpoints: None,
             looks: 0,
             looking: true,
             trouble: false,
@@ -119,6 +121,19 @@ impl Issuer {
             Found::Unknown if seen.trouble => Err(seen.unavailable()),
             Found::Unknown => Err(TokenError::UnknownKey),
         }
+    }
+
+    /// Where the issuer is asked for what, as it has said with its keys. If nothing is known yet, a look that is going on is waited for.
+    ///
+    /// # Errors
+    /// When the issuer was never there.
+    pub(super) async fn endpoints(&self) -> Result<Arc<Endpoints>, TokenError> {
+        let mut known = self.known.clone();
+        let ended = known.wait_for(|known| known.endpoints.is_some() || !known.looking);
+        // Whether it has ended in time or not, what is known then counts.
+        let _ = tokio::time::timeout(LONG, ended).await;
+        let seen = self.known.borrow().clone();
+        seen.endpoints.clone().ok_or_else(|| seen.unavailable())
     }
 
     /// A key that is known does not fit what its issuer has signed: another may have come in its place, under the same name. The token is
@@ -194,6 +209,7 @@ impl Keeper {
                     self.pace.found(now)
                 };
                 known.keys = Some(Arc::new(keys));
+                known.endpoints = self.source.endpoints();
                 if before.trouble {
                     tracing::info!(issuer = self.issuer, "the issuer of tokens is there again");
                 }

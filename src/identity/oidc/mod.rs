@@ -7,6 +7,7 @@
 //! by the issuer's exact name among the few of the settings. What is kept of a token is a keyed hash, until it ends and for a minute at most.
 
 mod claims;
+mod code;
 mod crypto;
 mod fetch;
 mod issuer;
@@ -21,6 +22,8 @@ use moka::future::Cache;
 use serde::de::IgnoredAny;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(super) use self::code::{Attempt, error_code, random};
+pub use self::code::{ClientConfig, LoginError};
 use self::{claims::Claims, issuer::Issuer, token::Unverified};
 use super::{Caller, digest::Digester};
 
@@ -30,7 +33,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 const TOKENS: u64 = 10_000;
 
 /// Whose tokens are taken, and which of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct IssuerConfig {
     /// The issuer's URL, exactly as it stands in `iss`.
     pub issuer: String,
@@ -40,6 +43,8 @@ pub struct IssuerConfig {
     pub accept_plain_jwt: bool,
     /// By how much its clock and ours may differ.
     pub leeway: Duration,
+    /// Who we are where its people log in by a browser; `None`: they do not.
+    pub client: Option<ClientConfig>,
 }
 
 /// Why a token is not taken. What it says goes to whoever sent the token: nothing of the token is in it.
@@ -100,6 +105,8 @@ pub struct Oidc {
     issuers: Vec<(IssuerConfig, Issuer)>,
     remembered: Cache<[u8; 32], (Caller, u64)>,
     digester: Digester,
+    /// Asks issuers to redeem codes.
+    http: reqwest::Client,
     tasks: TaskTracker,
     ended: CancellationToken,
 }
@@ -112,6 +119,11 @@ impl Oidc {
     pub fn start(configs: Vec<IssuerConfig>) -> Result<Self, reqwest::Error> {
         crypto::install();
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
+        // With the certificates of this machine, if any issuer wants them.
+        let safe = configs
+            .iter()
+            .find(|config| !config.issuer.starts_with("http://"));
+        let http = fetch::client(safe.map_or("http://", |config| &config.issuer))?;
         let mut issuers = Vec::new();
         for config in configs {
             let (issuer, keeper) = Issuer::new(&config.issuer)?;
@@ -125,6 +137,7 @@ impl Oidc {
                 .time_to_live(REMEMBERED)
                 .build(),
             digester: Digester::new(),
+            http,
             tasks,
             ended,
         })
@@ -186,24 +199,37 @@ impl IssuerConfig {
     ) -> Result<Claims, TokenError> {
         let Unverified { header, claims } = unverified;
         claims::check_kind(header.kind.as_deref(), claims, self.accept_plain_jwt)?;
-        let key = issuer.key(header).await?;
-        let leeway = self.leeway.as_secs();
-        let mut rules = Validation::new(header.algorithm);
+        let required = ["iss", "aud", "exp", "sub"];
+        self.signed(token, unverified, issuer, &self.audience, &required)
+            .await?;
+        claims::read(claims, now(), self.leeway.as_secs())
+    }
+
+    /// Makes sure that the issuer has signed it for one of these audiences, that it goes now, and that it has these claims.
+    async fn signed(
+        &self,
+        token: &str,
+        unverified: &Unverified,
+        issuer: &Issuer,
+        audience: &[String],
+        required: &[&str],
+    ) -> Result<(), TokenError> {
+        let key = issuer.key(&unverified.header).await?;
+        let mut rules = Validation::new(unverified.header.algorithm);
         rules.set_issuer(&[&self.issuer]);
-        rules.set_audience(&self.audience);
-        rules.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
+        rules.set_audience(audience);
+        rules.set_required_spec_claims(required);
         rules.validate_nbf = true;
-        rules.leeway = leeway;
+        rules.leeway = self.leeway.as_secs();
         // What it says was read already; this is whether it is true.
         let decoded = jsonwebtoken::decode::<IgnoredAny>(token, &key, &rules);
-        decoded.map_err(|error| {
+        decoded.map(drop).map_err(|error| {
             let error = refused(error.kind());
             if error == TokenError::Signature {
                 issuer.doubt();
             }
             error
-        })?;
-        claims::read(claims, now(), leeway)
+        })
     }
 }
 

@@ -9,4 +9,5 @@ pub mod idempotency_keys;
 pub mod messages;
 pub mod nodes;
 pub mod runs;
+pub mod sessions;
 pub mod spending;

@@ -21,6 +21,7 @@ pub(in crate::settings) struct Auth {
     pub(in crate::settings) ticket_hours: Limit<168, 24, 8_760>,
     pub(in crate::settings) basic: Basic,
     pub(in crate::settings) oidc: Vec<Issuer>,
+    pub(in crate::settings) session: Session,
 }
 
 /// Basic auth. Nobody may log in so if no user is set: then, in the mode `basic`, the API answers 401 to all, and production does not start.
@@ -95,6 +96,39 @@ pub(in crate::settings) struct Issuer {
     pub(in crate::settings) accept_plain_jwt: bool,
     /// By how much the issuer's clock and ours may differ.
     pub(in crate::settings) leeway_seconds: Limit<30, 0, 300>,
+    pub(in crate::settings) login: Login,
+}
+
+/// People of this issuer log in by a browser, at `/auth/login` (authorization code flow with PKCE). The issuer must know the address
+/// `/auth/callback` under the public address (`HOST`), which must be https (http for loopback alone).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
+#[serde(default)]
+pub(in crate::settings) struct Login {
+    /// Who Parley is there, as a client. If it is not set: nobody logs in so.
+    ///
+    /// Environment: `OIDC_CLIENT_ID`.
+    pub(in crate::settings) client_id: Option<String>,
+    /// The name of the environment variable that has the client's secret. If it is not set: a public client, by PKCE alone.
+    pub(in crate::settings) client_secret_env: Option<String>,
+    /// What is asked for; `openid` is always among it. Whatever of `runs:read`, `runs:write` and `runs:admin` the issuer gives, the person
+    /// may do. If it is not set: `openid`, `runs:read` and `runs:write`.
+    pub(in crate::settings) scopes: Option<Vec<String>>,
+    /// What everybody who logs in may do, whatever the issuer gives: for issuers that know no scopes but their own.
+    pub(in crate::settings) grants: Vec<String>,
+    /// Whether the issuer may end logins here, at `/auth/backchannel-logout` (OpenID Connect Back-Channel Logout).
+    pub(in crate::settings) backchannel_logout: bool,
+}
+
+/// Logins by a browser.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
+#[serde(default)]
+pub(in crate::settings) struct Session {
+    /// How long one goes on without a request, in minutes.
+    pub(in crate::settings) idle_minutes: Limit<720, 1, 525_600>,
+    /// How long one goes on at most, in hours.
+    pub(in crate::settings) hours: Limit<168, 1, 8_760>,
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -1,0 +1,401 @@
+//! Logging in by a browser: the authorization code flow of OpenID Connect (Core 1.0, section 3.1) with PKCE (RFC 7636), and its end
+//! (RP-Initiated Logout 1.0; Back-Channel Logout 1.0).
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use url::{Url, form_urlencoded};
+
+use super::{
+    IssuerConfig, Oidc, TokenError, claims,
+    fetch::{Endpoints, FetchError, whole},
+    issuer::Issuer,
+    now,
+    token::{Members, Unverified},
+};
+use crate::{
+    identity::{Caller, Scopes},
+    models::SessionsOf,
+};
+
+/// What a logout token is for (Back-Channel Logout 1.0, section 2.4).
+const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+/// How soon to try again, where nobody knows.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Who we are for an issuer whose people log in by a browser.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// `client_id`.
+    pub id: String,
+    /// `client_secret`; a public client has none.
+    pub secret: Option<SecretString>,
+    /// What is asked for.
+    pub scopes: Vec<String>,
+    /// What whoever logs in may do, whatever the issuer says.
+    pub grants: Scopes,
+    /// Whether the issuer may end logins here.
+    pub backchannel_logout: bool,
+}
+
+/// A login that was begun and is not over. What is in it must come back from the same browser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::identity) struct Attempt {
+    /// At whom.
+    pub issuer: String,
+    /// What comes back with the code (RFC 6749, section 10.12).
+    pub state: String,
+    /// What comes back in the ID token.
+    pub nonce: String,
+    /// What the code can be redeemed with alone (RFC 7636).
+    pub verifier: String,
+}
+
+/// Somebody who has logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::identity) struct Person {
+    /// To whom belongs what it makes.
+    pub owner: String,
+    /// Who has said who it is.
+    pub issuer: String,
+    /// Who it is there.
+    pub subject: String,
+    /// The issuer's own session, if it has said one.
+    pub issuer_session: Option<String>,
+    /// What it may do.
+    pub scopes: Scopes,
+}
+
+/// Why a login did not come about. What it says goes to whoever wanted to log in: no code and no token is in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoginError {
+    /// There is no such issuer, or nobody logs in there.
+    #[error("nobody logs in by a browser at this issuer")]
+    NoIssuer,
+    /// The issuer is down, and was not there before.
+    #[error("the issuer cannot be asked now")]
+    Unavailable {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The issuer has refused.
+    #[error("the issuer has refused the login: {0}")]
+    Refused(String),
+    /// What the issuer sends back belongs to no login that was begun in this browser, or it took too long.
+    #[error(
+        "this browser has begun no such login, or it took longer than ten minutes: begin again"
+    )]
+    NotBegun,
+    /// The issuer has not redeemed the code.
+    #[error("the issuer has not redeemed the code: {0}")]
+    NotRedeemed(String),
+    /// It is not who it says.
+    #[error("the issuer's answer is not taken: {0}")]
+    IdToken(TokenError),
+}
+
+#[derive(Deserialize)]
+struct Redeemed {
+    id_token: String,
+    scope: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    error: String,
+}
+
+impl Oidc {
+    /// Whether anybody may log in by a browser.
+    #[must_use]
+    pub fn takes_logins(&self) -> bool {
+        self.client(None).is_some()
+    }
+
+    /// Whether people log in by a browser at that issuer.
+    #[must_use]
+    pub fn takes_logins_of(&self, issuer: &str) -> bool {
+        self.client(Some(issuer)).is_some()
+    }
+
+    /// The issuer of that name at which people log in, or the first one.
+    fn client(&self, issuer: Option<&str>) -> Option<(&IssuerConfig, &Issuer, &ClientConfig)> {
+        let mut all = self.issuers.iter().filter_map(|(config, keys)| {
+            let client = config.client.as_ref()?;
+            Some((config, keys, client))
+        });
+        all.find(|(config, ..)| issuer.is_none_or(|issuer| config.issuer == issuer))
+    }
+
+    /// Begins a login at that issuer, or the first one: what must come back, and where the browser goes.
+    ///
+    /// # Errors
+    /// `NoIssuer`, `Unavailable`.
+    pub(in crate::identity) async fn begin(
+        &self,
+        issuer: Option<&str>,
+        callback: &str,
+    ) -> Result<(Attempt, Url), LoginError> {
+        let (config, issuer, client) = self.client(issuer).ok_or(LoginError::NoIssuer)?;
+        let endpoints = endpoints(issuer).await?;
+        let mut address = endpoints.authorization.clone().ok_or(unavailable())?;
+        let attempt = Attempt {
+            issuer: config.issuer.clone(),
+            state: random::<16>(),
+            nonce: random::<16>(),
+            verifier: random::<32>(),
+        };
+        let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&attempt.verifier));
+        address
+            .query_pairs_mut()
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &client.id)
+            .append_pair("redirect_uri", callback)
+            .append_pair("scope", &client.scopes.join(" "))
+            .append_pair("state", &attempt.state)
+            .append_pair("nonce", &attempt.nonce)
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256");
+        Ok((attempt, address))
+    }
+
+    /// Redeems the code that has come back for that login: who has logged in.
+    ///
+    /// # Errors
+    /// Why nobody has.
+    pub(in crate::identity) async fn redeem(
+        &self,
+        attempt: &Attempt,
+        code: &str,
+        callback: &str,
+    ) -> Result<Person, LoginError> {
+        let found = self.client(Some(&attempt.issuer));
+        let (config, issuer, client) = found.ok_or(LoginError::NoIssuer)?;
+        let endpoints = endpoints(issuer).await?;
+        let redeemed = self.ask_for_tokens(&endpoints, client, attempt, code, callback);
+        let redeemed = redeemed.await?;
+        let claims = config
+            .id_token(&redeemed.id_token, issuer, client, &attempt.nonce)
+            .await
+            .map_err(LoginError::IdToken)?;
+        // Who says nothing has given what was asked for (RFC 6749, section 5.1).
+        let asked = client.scopes.join(" ");
+        let granted = redeemed.scope.as_deref().unwrap_or(&asked);
+        Ok(Person {
+            owner: Caller::subject_of(&config.issuer, &claims.subject),
+            issuer: config.issuer.clone(),
+            subject: claims.subject,
+            issuer_session: claims.session,
+            scopes: Scopes::named(granted.split(' ')).and(client.grants),
+        })
+    }
+
+    async fn ask_for_tokens(
+        &self,
+        endpoints: &Endpoints,
+        client: &ClientConfig,
+        attempt: &Attempt,
+        code: &str,
+        callback: &str,
+    ) -> Result<Redeemed, LoginError> {
+        let address = endpoints.token.clone().ok_or(unavailable())?;
+        let request = self.http.post(address);
+        let request = authenticated(request, endpoints, client, |form| {
+            form.append_pair("grant_type", "authorization_code")
+                .append_pair("code", code)
+                .append_pair("redirect_uri", callback)
+                .append_pair("code_verifier", &attempt.verifier);
+        });
+        let failed = |error: FetchError| {
+            tracing::warn!(issuer = attempt.issuer, %error, "a code could not be redeemed");
+            unavailable()
+        };
+        let response = request.send().await.map_err(|error| failed(error.into()))?;
+        let status = response.status();
+        if status.is_server_error() {
+            return Err(failed(FetchError::Status(status)));
+        }
+        let body = whole(response).await.map_err(failed)?;
+        if status != reqwest::StatusCode::OK {
+            let refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
+            let error = error_code(&refusal.error).unwrap_or_else(|| status.to_string());
+            tracing::warn!(issuer = attempt.issuer, error, "a code was not redeemed");
+            return Err(LoginError::NotRedeemed(error));
+        }
+        serde_json::from_slice(&body)
+            .map_err(|_| LoginError::NotRedeemed("its answer has no ID token".to_owned()))
+    }
+
+    /// Where the browser goes to log out at the issuer, too, if there is such a place.
+    pub async fn logout_address(&self, issuer: &str) -> Option<Url> {
+        let (_, issuer, client) = self.client(Some(issuer))?;
+        let mut address = issuer.endpoints().await.ok()?.end_session.clone()?;
+        address
+            .query_pairs_mut()
+            .append_pair("client_id", &client.id);
+        Some(address)
+    }
+
+    /// Whom a logout token ends the sessions of (Back-Channel Logout 1.0, section 2.6): the issuer, and which of its sessions.
+    ///
+    /// # Errors
+    /// When it is none that is taken.
+    pub async fn logged_out(&self, token: &str) -> Result<(String, SessionsOf), TokenError> {
+        let unverified = Unverified::read(token)?;
+        let found = self.client(Some(unverified.issuer().unwrap_or_default()));
+        let (config, issuer, client) = found.ok_or(TokenError::Issuer)?;
+        if !client.backchannel_logout {
+            return Err(TokenError::Issuer);
+        }
+        let kind = unverified.header.kind.as_deref();
+        let is = |name: &str| kind.is_some_and(|kind| kind.eq_ignore_ascii_case(name));
+        // Its type is only recommended; what it is for its events say.
+        if !(kind.is_none() || is("logout+jwt") || is("application/logout+jwt") || is("JWT")) {
+            return Err(TokenError::Kind);
+        }
+        let claims = &unverified.claims;
+        let events = claims.get("events").and_then(Value::as_object);
+        if !events.is_some_and(|events| events.get(LOGOUT).is_some_and(Value::is_object)) {
+            return Err(TokenError::Claim("events"));
+        }
+        if claims.get("nonce").is_some() {
+            return Err(TokenError::Claim("nonce"));
+        }
+        for name in ["iat", "jti"] {
+            claims.get(name).ok_or(TokenError::Claim(name))?;
+        }
+        let audience = [client.id.clone()];
+        config
+            .signed(
+                token,
+                &unverified,
+                issuer,
+                &audience,
+                &["iss", "aud", "exp"],
+            )
+            .await?;
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
+        let of = match (text("sid"), text("sub")) {
+            (Some(session), _) => SessionsOf::IssuerSession(session),
+            (None, Some(subject)) => SessionsOf::Subject(subject),
+            (None, None) => return Err(TokenError::Claim("sub")),
+        };
+        Ok((config.issuer.clone(), of))
+    }
+}
+
+/// A form for the issuer, in which the client says who it is (RFC 6749, section 2.3).
+fn authenticated(
+    mut request: reqwest::RequestBuilder,
+    endpoints: &Endpoints,
+    client: &ClientConfig,
+    fill: impl FnOnce(&mut form_urlencoded::Serializer<'_, String>),
+) -> reqwest::RequestBuilder {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    fill(&mut form);
+    match &client.secret {
+        Some(secret) if !endpoints.secret_in_body => {
+            // Both are encoded as in a form before (section 2.3.1).
+            let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect();
+            let (id, secret): (String, String) =
+                (encoded(&client.id), encoded(secret.expose_secret()));
+            request = request.basic_auth(id, Some(secret));
+        }
+        Some(secret) => {
+            form.append_pair("client_id", &client.id)
+                .append_pair("client_secret", secret.expose_secret());
+        }
+        None => {
+            form.append_pair("client_id", &client.id);
+        }
+    }
+    request
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("accept", "application/json")
+        .body(form.finish())
+}
+
+/// What counts of an ID token.
+struct IdToken {
+    subject: String,
+    session: Option<String>,
+}
+
+impl IssuerConfig {
+    /// Reads an ID token (`OpenID` Connect Core 1.0, section 3.1.3.7).
+    async fn id_token(
+        &self,
+        token: &str,
+        issuer: &Issuer,
+        client: &ClientConfig,
+        nonce: &str,
+    ) -> Result<IdToken, TokenError> {
+        let unverified = Unverified::read(token)?;
+        let kind = unverified.header.kind.as_deref();
+        if !kind.is_none_or(|kind| kind.eq_ignore_ascii_case("JWT")) {
+            return Err(TokenError::Kind);
+        }
+        let required = ["iss", "aud", "exp", "sub"];
+        let audience = [client.id.clone()];
+        self.signed(token, &unverified, issuer, &audience, &required)
+            .await?;
+        let said = &unverified.claims;
+        let text = |name: &str| said.get(name).and_then(Value::as_str);
+        if text("nonce") != Some(nonce) {
+            return Err(TokenError::Claim("nonce"));
+        }
+        if !is_for(said, &client.id) {
+            return Err(TokenError::Claim("azp"));
+        }
+        let claims = claims::read(said, now(), self.leeway.as_secs())?;
+        Ok(IdToken {
+            subject: claims.subject,
+            session: text("sid").map(str::to_owned),
+        })
+    }
+}
+
+/// Whether a token for several is for us: the one for whom it was made is named in `azp`.
+fn is_for(claims: &Members, client: &str) -> bool {
+    let others = claims.get("aud").and_then(Value::as_array);
+    let several = others.is_some_and(|names| names.len() > 1);
+    match claims.get("azp") {
+        Some(party) => party == client,
+        None => !several,
+    }
+}
+
+async fn endpoints(issuer: &Issuer) -> Result<Arc<Endpoints>, LoginError> {
+    let retry_after = |error| match error {
+        TokenError::Unavailable { retry_after } => retry_after,
+        _ => SOON,
+    };
+    issuer
+        .endpoints()
+        .await
+        .map_err(|error| LoginError::Unavailable {
+            retry_after: retry_after(error),
+        })
+}
+
+fn unavailable() -> LoginError {
+    LoginError::Unavailable { retry_after: SOON }
+}
+
+/// An error of OAuth as it may be told: a short text of the characters that it may have (RFC 6749, section 4.1.2.1).
+#[must_use]
+pub(in crate::identity) fn error_code(text: &str) -> Option<String> {
+    let may = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
+    (!text.is_empty() && text.len() <= 64 && text.chars().all(may)).then(|| text.to_owned())
+}
+
+/// That many random bytes, as text.
+pub(in crate::identity) fn random<const BYTES: usize>() -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(std::array::from_fn::<u8, BYTES, _>(|_| rand::random()))
+}

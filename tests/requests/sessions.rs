@@ -1,0 +1,734 @@
+//! People in a browser: they log in at the issuer, and a cookie says who they are.
+
+use std::sync::Arc;
+
+use parley::simulator::Script;
+use sea_orm::ConnectionTrait as _;
+use serde_json::{Value, json};
+
+use crate::support::{
+    Answer, Issuer, Key, Mood, SseClient, TestApp, Token, compact, merge, now, shown, talk,
+};
+
+struct House {
+    app: TestApp,
+    issuer: Issuer,
+    key: Arc<Key>,
+}
+
+/// A browser: it keeps cookies, and nothing else is known of it.
+#[derive(Default)]
+struct Browser {
+    cookies: Vec<(String, String)>,
+}
+
+impl Browser {
+    fn header(&self) -> String {
+        let pairs = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        pairs.collect::<Vec<_>>().join("; ")
+    }
+
+    fn keep(&mut self, answer: &Answer) {
+        for line in answer.headers.get_all("set-cookie") {
+            let line = line.to_str().unwrap();
+            for attribute in ["HttpOnly", "SameSite=Lax", "Path=/"] {
+                assert!(line.contains(attribute), "{line}");
+            }
+            // On one's own machine there is no TLS, and no name that wants it.
+            assert!(
+                !line.contains("Secure") && !line.starts_with("__"),
+                "{line}"
+            );
+            let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.retain(|(kept, _)| kept != name);
+            if line.contains("Max-Age=0") {
+                assert_eq!(value, "");
+            } else {
+                self.cookies.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+
+    fn session(&self) -> Option<&str> {
+        let mut kept = self.cookies.iter().filter(|(name, _)| name == "parley");
+        kept.next().map(|(_, value)| value.as_str())
+    }
+
+    async fn ask(&mut self, app: &TestApp, method: &str, path: &str) -> Answer {
+        let request = app.request(method, path).header("cookie", self.header());
+        let answer = app.send(request).await;
+        self.keep(&answer);
+        answer
+    }
+
+    async fn start(&mut self, app: &TestApp) -> Answer {
+        let request = app
+            .request("POST", "/api/run")
+            .header("cookie", self.header());
+        let request = request
+            .header("content-type", "application/json")
+            .header("sec-fetch-site", "same-origin");
+        app.send(request.body(talk(1).to_string())).await
+    }
+}
+
+impl House {
+    /// With these settings of the login over the usual ones.
+    async fn new(login: Value, auth: Value) -> Self {
+        let key = Arc::new(Key::p256("k"));
+        let issuer = Issuer::start(&key).await;
+        let mut one = json!({"issuer": issuer.url, "audience": "parley", "leeway_seconds": 0,
+            "login": {"client_id": "parley web"}});
+        merge(&mut one["login"], &login);
+        let mut settings = json!({
+            "dev_mode": false,
+            "auth": {"mode": "oidc", "oidc": [one]},
+            "rate_limit": {"run_creations_per_minute": 1_000},
+        });
+        merge(&mut settings["auth"], &auth);
+        let app = TestApp::with(Script::text("Hello."), settings).await;
+        let house = Self { app, issuer, key };
+        house.know("ada", "s-1");
+        house
+    }
+
+    async fn usual() -> Self {
+        Self::new(json!({}), json!({})).await
+    }
+
+    fn id_token(issuer: &str, key: &Key, subject: &str, session: &str, nonce: &str) -> Token {
+        Token::of(issuer, key)
+            .header("typ", json!("JWT"))
+            .claim("aud", json!("parley web"))
+            .claim("scope", Value::Null)
+            .claim("sub", json!(subject))
+            .claim("sid", json!(session))
+            .claim("nonce", json!(nonce))
+    }
+
+    /// Whoever logs in now is that one.
+    fn know(&self, subject: &'static str, session: &'static str) {
+        let (issuer, key) = (self.issuer.url.clone(), Arc::clone(&self.key));
+        self.issuer.vouch(move |nonce| {
+            Self::id_token(&issuer, &key, subject, session, nonce).signed(&key)
+        });
+    }
+
+    /// To the issuer and back: the answer to the last step.
+    async fn log_in(&self, browser: &mut Browser) -> Answer {
+        let begun = browser
+            .ask(&self.app, "GET", "/auth/login?return_to=/docs?a=b")
+            .await;
+        assert_eq!(begun.status, 303, "{begun:?}");
+        let path = self.back(begun.header("location")).await;
+        browser.ask(&self.app, "GET", &path).await
+    }
+
+    /// Where the issuer sends the browser, as a path of ours.
+    async fn back(&self, location: &str) -> String {
+        let sent = self.app.client().get(location).send().await.unwrap();
+        assert_eq!(sent.status(), 302);
+        let back = sent.headers()["location"].to_str().unwrap();
+        let path = back.strip_prefix("http://localhost:5150").unwrap();
+        assert!(path.starts_with("/auth/callback?"), "{path}");
+        path.to_owned()
+    }
+
+    async fn browser(&self) -> Browser {
+        let mut browser = Browser::default();
+        let answer = self.log_in(&mut browser).await;
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (303, "/docs?a=b"),
+            "{answer:?}"
+        );
+        assert_eq!(browser.cookies.len(), 1, "the login's own cookie is gone");
+        browser
+    }
+
+    /// Whether the browser is somebody.
+    async fn is_in(&self, browser: &mut Browser) -> bool {
+        match browser.ask(&self.app, "GET", "/api/run").await.status {
+            200 => true,
+            401 => false,
+            other => panic!("{other}"),
+        }
+    }
+
+    async fn logout_token(&self, change: impl FnOnce(Token) -> Token) -> Answer {
+        let events = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
+        let token = Token::of(&self.issuer.url, &self.key)
+            .header("typ", json!("logout+jwt"))
+            .claim("aud", json!("parley web"))
+            .claim("scope", Value::Null)
+            .claim("events", events);
+        let token = change(token).signed(&self.key);
+        self.send_logout(&format!("logout_token={token}")).await
+    }
+
+    async fn send_logout(&self, body: &str) -> Answer {
+        let request = self.app.request("POST", "/auth/backchannel-logout");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        self.app.send(request.body(body.to_owned())).await
+    }
+}
+
+#[tokio::test]
+async fn somebody_logs_in_works_and_logs_out() {
+    let house = House::usual().await;
+    let app = &house.app;
+    let mut ada = house.browser().await;
+    let started = ada.start(app).await;
+    assert_eq!(started.status, 201, "{}", started.text);
+    // EventSource sends the cookie along.
+    let path = started.json()["stream_url"].as_str().unwrap().to_owned();
+    let cookie = ada.header();
+    let mut stream = SseClient::open(&app.address, &path, &[("cookie", &cookie)]).await;
+    assert_eq!(stream.status, 200);
+    assert_eq!(stream.rest().await.last().unwrap().name, "run.completed");
+    // The same one by a token sees it, and another one in a browser does not.
+    let run = format!("/api/run/{}", started.json()["run_id"].as_str().unwrap());
+    let token = Token::of(&house.issuer.url, &house.key).signed(&house.key);
+    let by_token = app.send(app.request("GET", &run).bearer_auth(token)).await;
+    assert_eq!(by_token.status, 200);
+    house.know("eve", "s-2");
+    let mut eve = house.browser().await;
+    assert_eq!(eve.ask(app, "GET", &run).await.status, 404);
+    assert_eq!(ada.ask(app, "GET", &run).await.status, 200);
+    // Out: the cookie is gone, and who has kept it has nothing.
+    let mut kept = Browser {
+        cookies: ada.cookies.clone(),
+    };
+    assert_eq!(ada.ask(app, "POST", "/auth/logout").await.status, 204);
+    assert_eq!(ada.session(), None);
+    assert!(!house.is_in(&mut ada).await && !house.is_in(&mut kept).await);
+    assert!(house.is_in(&mut eve).await);
+    let request = app
+        .request("POST", "/auth/logout")
+        .header("cookie", eve.header());
+    let request = request.header("sec-fetch-mode", "navigate");
+    let out = app
+        .send(request.header("sec-fetch-site", "same-origin"))
+        .await;
+    let expected = format!("{}/logout?client_id=parley+web", house.issuer.url);
+    assert_eq!(
+        (out.status, out.header("location")),
+        (303, expected.as_str())
+    );
+    assert!(!house.is_in(&mut eve).await);
+    house.app.close().await;
+}
+
+/// A cookie goes with what a page of another site sends; that changes nothing.
+#[tokio::test]
+async fn a_page_of_another_site_can_do_nothing_with_a_session() {
+    let house = House::usual().await;
+    let mut ada = house.browser().await;
+    for path in ["/api/run", "/auth/logout"] {
+        for (name, value) in [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("origin", "https://evil.example"),
+        ] {
+            let request = house
+                .app
+                .request("POST", path)
+                .header("cookie", ada.header());
+            let request = request.header("content-type", "application/json");
+            let answer = house.app.send(request.header(name, value).body("{}")).await;
+            assert_eq!(
+                (answer.status, answer.problem().as_str()),
+                (403, "cross-site")
+            );
+        }
+    }
+    assert!(house.is_in(&mut ada).await);
+    house.app.close().await;
+}
+
+#[tokio::test]
+async fn what_somebody_may_do_is_what_the_issuer_gives_and_the_settings_grant() {
+    let house = House::usual().await;
+    for (given, reads, writes) in [
+        (None, 200, 201),
+        (Some("openid runs:read"), 200, 403),
+        (Some("openid"), 403, 403),
+        (Some("runs:admin"), 200, 201),
+    ] {
+        house.issuer.give(given);
+        let mut browser = house.browser().await;
+        let read = browser.ask(&house.app, "GET", "/api/run").await.status;
+        let written = browser.start(&house.app).await;
+        assert_eq!((read, written.status), (reads, writes), "{given:?}");
+        if written.status == 201 {
+            let path = written.json()["stream_url"].as_str().unwrap().to_owned();
+            let events = browser.ask(&house.app, "GET", &path).await;
+            assert!(events.text.contains("run.completed"));
+        }
+    }
+    house.app.close().await;
+    let house = House::new(
+        json!({"grants": ["runs:read"], "scopes": ["email"]}),
+        json!({}),
+    )
+    .await;
+    house.issuer.give(Some("openid email"));
+    let mut browser = house.browser().await;
+    assert_eq!(browser.ask(&house.app, "GET", "/api/run").await.status, 200);
+    assert_eq!(browser.start(&house.app).await.status, 403);
+    house.app.close().await;
+}
+
+/// The id is new with each login; what the browser had before is over.
+#[tokio::test]
+async fn a_login_gives_a_new_session_and_ends_the_one_before() {
+    let house = House::usual().await;
+    let mut browser = house.browser().await;
+    let before = browser.session().unwrap().to_owned();
+    // One that somebody else has put there is not taken over.
+    let mut planted = Browser {
+        cookies: vec![("parley".to_owned(), "planted".to_owned())],
+    };
+    house.log_in(&mut planted).await;
+    assert_ne!(planted.session(), Some("planted"));
+    house.log_in(&mut browser).await;
+    assert_ne!(browser.session(), Some(before.as_str()));
+    let mut old = Browser {
+        cookies: vec![("parley".to_owned(), before)],
+    };
+    assert!(!house.is_in(&mut old).await);
+    assert!(house.is_in(&mut browser).await);
+    house.app.close().await;
+}
+
+/// What comes back must be of a login that this browser has begun, whole, once, and in time.
+#[tokio::test]
+async fn what_was_not_begun_here_is_no_login() {
+    let house = House::usual().await;
+    let app = &house.app;
+    let mut ada = Browser::default();
+    let begun = ada.ask(app, "GET", "/auth/login").await;
+    let path = house.back(begun.header("location")).await;
+    let failed = |answer: &Answer| {
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "login-failed"),
+            "{answer:?}"
+        );
+        assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 0);
+    };
+    // Another browser, such as one that was sent a link.
+    failed(&Browser::default().ask(app, "GET", &path).await);
+    let (start, rest) = path.split_once("state=").unwrap();
+    let (state, rest) = rest.split_once('&').unwrap();
+    for state in [
+        "",
+        "x",
+        &state[..8],
+        &format!("{}x", &state[..21]),
+        &format!("{state}x"),
+    ] {
+        failed(
+            &ada.ask(app, "GET", &format!("{start}state={state}&{rest}"))
+                .await,
+        );
+    }
+    failed(
+        &ada.ask(
+            app,
+            "GET",
+            &format!("/auth/callback?state={state}&code=no-such-code"),
+        )
+        .await,
+    );
+    failed(
+        &ada.ask(
+            app,
+            "GET",
+            &format!("/auth/callback?state={state}&code=c&iss=https://evil.example"),
+        )
+        .await,
+    );
+    let refused = ada
+        .ask(
+            app,
+            "GET",
+            &format!("/auth/callback?state={state}&error=access_denied"),
+        )
+        .await;
+    failed(&refused);
+    assert!(refused.text.contains("access_denied"));
+    let evil = ada
+        .ask(
+            app,
+            "GET",
+            &format!("/auth/callback?state={state}&error=%22%0A<b>"),
+        )
+        .await;
+    failed(&evil);
+    assert!(!evil.text.contains("<b>"), "{}", evil.text);
+    // Its own cookie, changed.
+    let mut forged = Browser {
+        cookies: ada.cookies.clone(),
+    };
+    let value = &mut forged.cookies[0].1;
+    let last = value.pop().unwrap();
+    value.push(if last == 'A' { 'B' } else { 'A' });
+    failed(&forged.ask(app, "GET", &path).await);
+    // It is as good as ever, once.
+    let kept = Browser {
+        cookies: ada.cookies.clone(),
+    };
+    assert_eq!(ada.ask(app, "GET", &path).await.status, 303);
+    let mut again = kept;
+    failed(&again.ask(app, "GET", &path).await);
+    assert!(house.is_in(&mut ada).await);
+    house.app.close().await;
+}
+
+#[tokio::test]
+async fn nobody_is_sent_to_another_server() {
+    let house = House::usual().await;
+    for evil in [
+        "//evil.example",
+        "https://evil.example",
+        "/\\evil.example",
+        "/%09/evil.example",
+        "/..//evil.example",
+        "javascript:alert(1)",
+        "",
+    ] {
+        let path = format!("/auth/login?return_to={evil}");
+        let answer = Browser::default().ask(&house.app, "GET", &path).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "invalid-query"),
+            "{evil}"
+        );
+    }
+    let other = "/auth/login?issuer=https://evil.example";
+    assert_eq!(
+        Browser::default()
+            .ask(&house.app, "GET", other)
+            .await
+            .status,
+        404
+    );
+    let own = format!("/auth/login?issuer={}", house.issuer.url);
+    assert_eq!(
+        Browser::default().ask(&house.app, "GET", &own).await.status,
+        303
+    );
+    house.app.close().await;
+}
+
+/// Each of these ID tokens is wrong in one thing.
+#[tokio::test]
+async fn an_id_token_that_is_wrong_logs_nobody_in() {
+    type Change = Box<dyn Fn(Token) -> Token + Send>;
+    let house = House::usual().await;
+    let claim = |name: &'static str, value: Value| -> Change {
+        Box::new(move |token: Token| token.claim(name, value.clone()))
+    };
+    let kind = |name: &'static str| -> Change {
+        Box::new(move |token: Token| token.header("typ", json!(name)))
+    };
+    let changes = [
+        claim("nonce", json!("another")),
+        claim("nonce", Value::Null),
+        claim("aud", json!("parley")),
+        claim("aud", json!(["parley web", "other"])),
+        claim("azp", json!("other")),
+        claim("iss", json!("https://evil.example")),
+        claim("sub", Value::Null),
+        claim("exp", json!(now() - 1)),
+        claim("iat", json!(now() + 3_600)),
+        kind("at+jwt"),
+        kind("logout+jwt"),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let (issuer, key) = (house.issuer.url.clone(), Arc::clone(&house.key));
+        house.issuer.vouch(move |nonce| {
+            change(House::id_token(&issuer, &key, "ada", "s", nonce)).signed(&key)
+        });
+        let answer = house.log_in(&mut Browser::default()).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "login-failed"),
+            "{number}"
+        );
+    }
+    let (issuer, key, forger) = (
+        house.issuer.url.clone(),
+        Arc::clone(&house.key),
+        Key::p256("k"),
+    );
+    house
+        .issuer
+        .vouch(move |nonce| House::id_token(&issuer, &key, "ada", "s", nonce).signed(&forger));
+    assert_eq!(house.log_in(&mut Browser::default()).await.status, 400);
+    let (issuer, key) = (house.issuer.url.clone(), Arc::clone(&house.key));
+    house.issuer.vouch(move |nonce| {
+        let token = House::id_token(&issuer, &key, "ada", "s", nonce).header("alg", json!("none"));
+        compact(&token.header.to_string(), &token.claims.to_string(), |_| {
+            Vec::new()
+        })
+    });
+    assert_eq!(house.log_in(&mut Browser::default()).await.status, 400);
+    // Among several, the one that it was made for.
+    let (issuer, key) = (house.issuer.url.clone(), Arc::clone(&house.key));
+    house.issuer.vouch(move |nonce| {
+        let token = House::id_token(&issuer, &key, "ada", "s", nonce);
+        let token = token.claim("aud", json!(["parley web", "other"]));
+        token.claim("azp", json!("parley web")).signed(&key)
+    });
+    house.browser().await;
+    house.app.close().await;
+}
+
+#[tokio::test]
+async fn a_session_ends_when_it_is_idle_and_when_its_time_is_over() {
+    let house = House::usual().await;
+    let db = &house.app.ctx.db;
+    let age = async |column: &str, hours: i64| {
+        let by = hours * 3_600_000;
+        let aged = format!("UPDATE sessions SET {column} = {column} - {by}");
+        db.execute_unprepared(&aged).await.unwrap();
+    };
+    let mut idle = house.browser().await;
+    age("seen", 11).await;
+    assert!(house.is_in(&mut idle).await, "which counts as use");
+    age("seen", 11).await;
+    assert!(house.is_in(&mut idle).await);
+    age("seen", 12).await;
+    assert!(!house.is_in(&mut idle).await);
+    let mut old = house.browser().await;
+    age("expires", 167).await;
+    assert!(house.is_in(&mut old).await);
+    age("expires", 1).await;
+    assert!(!house.is_in(&mut old).await);
+    // House-keeping takes them away; what goes on stays.
+    let mut new = house.browser().await;
+    house.app.parts().supervisor.keep_house().await.unwrap();
+    assert!(house.is_in(&mut new).await);
+    // The idle one ends with its time.
+    let sql = "SELECT count(*) FROM sessions".to_owned();
+    let statement = sea_orm::Statement::from_string(db.get_database_backend(), sql);
+    let row = db.query_one_raw(statement).await.unwrap().unwrap();
+    assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), 1);
+    house.app.close().await;
+}
+
+#[tokio::test]
+async fn the_issuer_ends_logins_where_a_setting_lets_it() {
+    let house = House::new(json!({"backchannel_logout": true}), json!({})).await;
+    let mut one = house.browser().await;
+    house.know("ada", "s-2");
+    let mut two = house.browser().await;
+    house.know("eve", "s-3");
+    let mut eve = house.browser().await;
+    let refused = |answer: &Answer| {
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "invalid-logout-token")
+        );
+    };
+    for change in [
+        ("nonce", json!("n")),
+        ("events", Value::Null),
+        ("events", json!({"other": {}})),
+        (
+            "events",
+            json!(["http://schemas.openid.net/event/backchannel-logout"]),
+        ),
+        ("aud", json!("parley")),
+        ("iss", json!("https://evil.example")),
+        ("exp", json!(now() - 1)),
+        ("exp", Value::Null),
+        ("iat", Value::Null),
+        ("jti", Value::Null),
+        ("sub", Value::Null),
+    ] {
+        let (name, value) = change;
+        refused(&house.logout_token(|token| token.claim(name, value)).await);
+    }
+    refused(
+        &house
+            .logout_token(|token| token.header("typ", json!("at+jwt")))
+            .await,
+    );
+    refused(&house.send_logout("").await);
+    refused(&house.send_logout("logout_token=a.b.c").await);
+    for browser in [&mut one, &mut two, &mut eve] {
+        assert!(house.is_in(browser).await);
+    }
+    let sid = house
+        .logout_token(|token| token.claim("sid", json!("s-1")))
+        .await;
+    assert_eq!(sid.status, 200, "{}", sid.text);
+    assert!(!house.is_in(&mut one).await);
+    assert!(house.is_in(&mut two).await && house.is_in(&mut eve).await);
+    let sub = house
+        .logout_token(|token| token.header("typ", json!("JWT")))
+        .await;
+    assert_eq!(sub.status, 200, "{}", sub.text);
+    assert!(!house.is_in(&mut two).await && house.is_in(&mut eve).await);
+    house.app.close().await;
+    let house = House::usual().await;
+    refused(&house.logout_token(|token| token).await);
+    house.app.close().await;
+}
+
+/// Where nobody logs in by a browser there is nothing.
+#[tokio::test]
+async fn without_a_client_there_are_no_logins() {
+    for settings in [json!({"dev_mode": true}), json!({"dev_mode": false})] {
+        let app = TestApp::with(Script::text("Hello."), settings).await;
+        for (method, path) in [
+            ("GET", "/auth/login"),
+            ("GET", "/auth/callback?state=a&code=b"),
+            ("POST", "/auth/logout"),
+            ("POST", "/auth/backchannel-logout"),
+        ] {
+            let answer = app.send(app.request(method, path)).await;
+            assert_eq!(
+                (answer.status, answer.problem().as_str()),
+                (404, "not-found"),
+                "{path}"
+            );
+        }
+        app.close().await;
+    }
+}
+
+/// Who has a secret says it, as it should.
+#[tokio::test]
+async fn a_client_with_a_secret_is_known_by_it() {
+    let house = House::usual().await;
+    house.issuer.expect("secret");
+    let answer = house.log_in(&mut Browser::default()).await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (400, "login-failed")
+    );
+    assert!(answer.text.contains("invalid_client"), "{}", answer.text);
+    house.app.close().await;
+}
+
+/// Logins wait for the issuer; who is in stays in.
+#[tokio::test]
+async fn an_issuer_that_is_down_is_come_back_to() {
+    let house = House::usual().await;
+    let mut ada = house.browser().await;
+    let mut late = Browser::default();
+    let begun = late.ask(&house.app, "GET", "/auth/login").await;
+    let path = house.back(begun.header("location")).await;
+    house.issuer.feel(Mood::Failing);
+    let answer = late.ask(&house.app, "GET", &path).await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (503, "issuer-unavailable")
+    );
+    assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
+    assert!(house.is_in(&mut ada).await);
+    house.app.close().await;
+}
+
+/// Whoever sends a header means that, and not what its browser remembers.
+#[tokio::test]
+async fn a_header_goes_before_a_cookie_and_a_cookie_before_a_ticket() {
+    let house = House::new(json!({}), json!({"mode": "both"})).await;
+    let mut ada = house.browser().await;
+    let started = ada.start(&house.app).await.json();
+    let (path, ticket) = (
+        started["stream_url"].as_str().unwrap(),
+        started["ticket"].as_str().unwrap(),
+    );
+    let ask = async |headers: &[(&str, &str)], path: &str| {
+        let request = house.app.request("GET", path);
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        house.app.send(request).await.status
+    };
+    let cookie = ada.header();
+    assert_eq!(ask(&[("cookie", &cookie)], path).await, 200);
+    assert_eq!(
+        ask(
+            &[
+                ("cookie", &cookie),
+                ("authorization", "Bearer no.such.token")
+            ],
+            path
+        )
+        .await,
+        401
+    );
+    let watched = format!("{path}?ticket={ticket}");
+    assert_eq!(ask(&[("cookie", &cookie)], &watched).await, 200);
+    assert_eq!(ask(&[("cookie", "parley=gone")], &watched).await, 200);
+    assert_eq!(ask(&[("cookie", "parley=gone")], path).await, 401);
+    // What is somebody else's stays so, whatever ticket comes along.
+    house.know("eve", "s-2");
+    let eve = house.browser().await;
+    assert_eq!(ask(&[("cookie", &eve.header())], &watched).await, 404);
+    house.app.close().await;
+}
+
+/// Every status of every route, as the document of the API has them.
+#[tokio::test]
+async fn every_status_of_a_login() {
+    let house = House::new(json!({"backchannel_logout": true}), json!({})).await;
+    let app = &house.app;
+    let mut ada = Browser::default();
+    let mut blocks = Vec::new();
+    let mut show = |id: &str, answer: &Answer| {
+        let text = shown(id, answer).replace(&house.issuer.url, "https://issuer.example");
+        // What follows is new each time.
+        let lines = text
+            .lines()
+            .map(|line| line.split("authorize?").next().unwrap());
+        blocks.push(lines.collect::<Vec<_>>().join("\n"));
+    };
+    let begun = ada.ask(app, "GET", "/auth/login").await;
+    show("begin_login", &begun);
+    show(
+        "begin_login",
+        &ada.ask(app, "GET", "/auth/login?return_to=//a").await,
+    );
+    show(
+        "begin_login",
+        &ada.ask(app, "GET", "/auth/login?issuer=x").await,
+    );
+    let path = house.back(begun.header("location")).await;
+    show("complete_login", &ada.ask(app, "GET", &path).await);
+    show(
+        "complete_login",
+        &ada.ask(app, "GET", "/auth/callback?state=x").await,
+    );
+    let request = app
+        .request("POST", "/auth/logout")
+        .header("cookie", ada.header());
+    let request = request.header("sec-fetch-mode", "navigate");
+    show(
+        "log_out",
+        &app.send(request.header("sec-fetch-site", "none")).await,
+    );
+    show("log_out", &ada.ask(app, "POST", "/auth/logout").await);
+    show("end_logins", &house.logout_token(|token| token).await);
+    show("end_logins", &house.send_logout("a=b").await);
+    house.app.close().await;
+    let none = TestApp::spawn(Script::default()).await;
+    for (id, method, path) in [
+        ("complete_login", "GET", "/auth/callback"),
+        ("log_out", "POST", "/auth/logout"),
+        ("end_logins", "POST", "/auth/backchannel-logout"),
+    ] {
+        show(id, &none.send(none.request(method, path)).await);
+    }
+    none.close().await;
+    insta::assert_snapshot!("logins", blocks.join("\n\n"));
+}

@@ -22,7 +22,7 @@ use super::{
     telemetry::{Sources, Telemetry},
 };
 use crate::{
-    controllers::extract::Door,
+    controllers::extract::{BodyLimits, Door},
     conversation::{Catalogue, Meter, RetryPolicy},
     event_log::EventLog,
     identity::{Authenticator, Oidc},
@@ -124,7 +124,11 @@ impl Parts {
                 retry: settings.stream.retry,
             },
             shutdown: shutdown.clone(),
-            body_limit: settings.http.body_limit_bytes,
+            bodies: BodyLimits {
+                bytes: settings.http.body_limit_bytes,
+                idle: settings.http.body_idle,
+                whole: settings.http.body_timeout,
+            },
             protected_resource: login::protected_resource(ctx)?,
             tickets: login::tickets(&settings),
             metrics: telemetry.exposition(sources),

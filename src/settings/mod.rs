@@ -95,6 +95,10 @@ pub struct Http {
     pub body_limit_bytes: usize,
     /// How long a new connection may take to send its first headers.
     pub header_timeout: Duration,
+    /// How long a request's body may stand still.
+    pub body_idle: Duration,
+    /// How long a request's body may take as a whole.
+    pub body_timeout: Duration,
     /// How long a connection may stay without a request.
     pub keep_alive: Duration,
     /// How long open requests may take to end at shutdown.

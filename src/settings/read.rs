@@ -93,6 +93,8 @@ impl Reader<'_> {
                 allow_same_site: http.allow_same_site,
                 body_limit_bytes: size(http.body_limit_bytes.0),
                 header_timeout: millis(http.header_timeout_ms.0),
+                body_idle: millis(http.body_idle_ms.0),
+                body_timeout: millis(http.body_timeout_ms.0),
                 keep_alive: millis(http.keep_alive_ms.0),
                 shutdown_grace: millis(http.shutdown_grace_ms.0),
             },

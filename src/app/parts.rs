@@ -18,7 +18,7 @@ use super::{
     boot::{explained, pool, works_only},
     login,
     operators::Operators,
-    serve::ServeOptions,
+    serve::{ConnectionLimits, ServeOptions},
     telemetry::{Sources, Telemetry},
 };
 use crate::{
@@ -119,10 +119,7 @@ impl Parts {
         let shutdown = CancellationToken::new();
         let door = Door {
             runs: runs.clone(),
-            stream: StreamSettings {
-                heartbeat: settings.stream.heartbeat,
-                retry: settings.stream.retry,
-            },
+            stream: stream_settings(&settings),
             shutdown: shutdown.clone(),
             bodies: BodyLimits {
                 bytes: settings.http.body_limit_bytes,
@@ -230,11 +227,32 @@ pub async fn stored(ctx: &AppContext) -> Result<Store> {
 }
 
 /// What bounds the connections of whoever comes.
-pub(super) fn serve_options(settings: &Settings) -> ServeOptions {
-    ServeOptions {
+///
+/// # Errors
+/// When the settings were not read.
+pub fn serve_options(ctx: &AppContext) -> Result<ServeOptions> {
+    let settings = settings_of(ctx)?;
+    let parts = ctx.shared_store.get::<Parts>();
+    let meter = parts.map(|parts| parts.telemetry.meter);
+    Ok(ServeOptions {
         header_timeout: settings.http.header_timeout,
         keep_alive: settings.http.keep_alive,
+        write_timeout: settings.http.write_timeout,
         grace: settings.http.shutdown_grace,
+        limits: ConnectionLimits {
+            all: settings.connections,
+            per_client: settings.connections_per_client,
+            trusted_proxies: settings.http.trusted_proxies.clone().into(),
+        },
+        stream: stream_settings(&settings),
+        meter: meter.unwrap_or_default(),
+    })
+}
+
+fn stream_settings(settings: &Settings) -> StreamSettings {
+    StreamSettings {
+        heartbeat: settings.stream.heartbeat,
+        retry: settings.stream.retry,
     }
 }
 

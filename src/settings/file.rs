@@ -133,6 +133,9 @@ pub(super) struct Http {
     pub(super) body_timeout_ms: Limit<60_000>,
     /// How long a connection may stay open without a request.
     pub(super) keep_alive_ms: Limit<120_000>,
+    /// How long a reader may take nothing of what there is for it: a stream, an export, any answer. Then it is cut. An HTTP/2 client
+    /// that reads its other streams loses the one alone.
+    pub(super) write_timeout_ms: Limit<60_000, 8>,
     /// How long requests in progress may take to end at shutdown, after the runs have been left.
     pub(super) shutdown_grace_ms: Limit<10_000>,
 }
@@ -320,7 +323,7 @@ pub(super) struct Retention {
     pub(super) ended_runs: Limit<1_000>,
 }
 
-/// What a provider may send.
+/// What a provider may send, and how many may be connected.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(default)]
@@ -329,4 +332,10 @@ pub(super) struct Limits {
     pub(super) turn_text_bytes: Limit<{ 8 * 1024 * 1024 }>,
     /// The largest event of a provider's stream.
     pub(super) provider_event_bytes: Limit<{ 1024 * 1024 }>,
+    /// The most connections of clients to one process. One more is answered 503 with `Retry-After` and closed; if very many come at once,
+    /// closed without an answer. `/_ping` and `/_health` are answered all the same. If it is not set: no bound.
+    pub(super) connections: Option<Limit<1>>,
+    /// The same for the connections of one client's address, of IPv6 its /64. Proxies of `http.trusted_proxies` are many clients: theirs
+    /// count in all alone. No bound in `DEV_MODE`, nor if it is not set.
+    pub(super) connections_per_client: Option<Limit<1>>,
 }

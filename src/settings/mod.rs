@@ -78,6 +78,10 @@ pub struct Settings {
     pub turn_text_bytes: usize,
     /// The most bytes of one event of a provider.
     pub provider_event_bytes: usize,
+    /// The most connections; `None`: any number.
+    pub connections: Option<usize>,
+    /// The most connections of one client; `None`: any number, as in `DEV_MODE`.
+    pub connections_per_client: Option<usize>,
     /// What the usual names say about Loco's own configuration.
     pub server: ServerOverrides,
 }
@@ -101,6 +105,8 @@ pub struct Http {
     pub body_timeout: Duration,
     /// How long a connection may stay without a request.
     pub keep_alive: Duration,
+    /// How long a reader may take nothing.
+    pub write_timeout: Duration,
     /// How long open requests may take to end at shutdown.
     pub shutdown_grace: Duration,
 }

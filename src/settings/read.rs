@@ -96,6 +96,7 @@ impl Reader<'_> {
                 body_idle: millis(http.body_idle_ms.0),
                 body_timeout: millis(http.body_timeout_ms.0),
                 keep_alive: millis(http.keep_alive_ms.0),
+                write_timeout: millis(http.write_timeout_ms.0),
                 shutdown_grace: millis(http.shutdown_grace_ms.0),
             },
             stream: Stream {
@@ -134,6 +135,8 @@ impl Reader<'_> {
             ended_runs: file.retention.ended_runs.0,
             turn_text_bytes: size(limits.turn_text_bytes.0),
             provider_event_bytes: size(limits.provider_event_bytes.0),
+            connections: most(limits.connections),
+            connections_per_client: most(limits.connections_per_client).filter(|_| !dev_mode),
             server: self.server(),
         }
     }
@@ -247,6 +250,10 @@ fn millis(number: u64) -> Duration {
 
 fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn most(limit: Option<file::Limit<1>>) -> Option<usize> {
+    limit.map(|limit| size(limit.0))
 }
 
 pub(super) fn size(number: u64) -> usize {

@@ -11,7 +11,7 @@ fn hash() -> String {
     bcrypt::hash("test password", 4).unwrap()
 }
 
-pub(super) async fn guarded(settings: Value) -> TestApp {
+pub(crate) async fn guarded(settings: Value) -> TestApp {
     let mut all =
         json!({"dev_mode": false, "auth": {"basic": {"user": "ada", "password_hash": hash()}}});
     for (key, value) in settings.as_object().unwrap() {
@@ -20,7 +20,7 @@ pub(super) async fn guarded(settings: Value) -> TestApp {
     TestApp::with(Script::text("Hello."), all).await
 }
 
-pub(super) fn right() -> String {
+pub(crate) fn right() -> String {
     format!("Basic {}", BASE64_STANDARD.encode("ada:test password"))
 }
 

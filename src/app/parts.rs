@@ -25,7 +25,7 @@ use crate::{
     controllers::extract::{BodyLimits, Door},
     conversation::{Catalogue, Meter, RetryPolicy},
     event_log::EventLog,
-    identity::{Authenticator, Oidc},
+    identity::{Authenticator, LoginLimits, Oidc},
     middleware::{AllowedOrigins, Guards, stack},
     models::{DrivingLock, PoolOptions, Store, connect, is_memory, unsynced},
     orchestrator::{self, Doorbell, Runs, Supervisor},
@@ -279,8 +279,11 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
     let guarded = !settings.dev_mode;
     let authenticator = |tickets| {
         let users = login::users(&settings.auth);
-        let failures = settings.failed_logins_per_minute;
-        Arc::new(Authenticator::new(users, oidc, tickets, failures))
+        let limits = LoginLimits {
+            failures_per_minute: settings.failed_logins_per_minute,
+            hash_threads: settings.auth.hash_threads,
+        };
+        Arc::new(Authenticator::new(users, oidc, tickets, limits))
     };
     let guards = Guards {
         authenticator: tickets.map(authenticator),

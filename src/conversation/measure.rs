@@ -172,6 +172,8 @@ pub enum LoginRefusal {
     ExpiredToken,
     /// Nobody could know whether its token is right: the issuer is down.
     IssuerUnavailable,
+    /// Too many were being looked at.
+    Busy,
     /// Too many wrong ones came from there.
     TooMany,
 }

@@ -2,5 +2,6 @@
 
 mod connections;
 mod h2;
+mod logins;
 mod resets;
 mod slow_readers;

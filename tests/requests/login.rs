@@ -107,7 +107,7 @@ async fn the_right_credentials_come_in_and_wrong_ones_are_counted() {
     };
     assert_eq!(providers(right()).await.status, 200);
     let wrong = || format!("Basic {}", BASE64_STANDARD.encode("ada:wrong"));
-    for _ in 0..3 {
+    for _ in 0..4 {
         assert_eq!(providers(wrong()).await.status, 401);
     }
     let shut = providers(wrong()).await;

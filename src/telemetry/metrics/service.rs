@@ -105,6 +105,7 @@ impl Service {
             LoginRefusal::WrongTicket,
             LoginRefusal::ExpiredToken,
             LoginRefusal::IssuerUnavailable,
+            LoginRefusal::Busy,
             LoginRefusal::TooMany,
         ] {
             drop(self.login_refusals.get_or_create(&Reason {

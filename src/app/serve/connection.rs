@@ -70,19 +70,24 @@ impl Attendant {
     /// Answers whoever is there until the connection ends.
     pub(super) async fn attend(self, stream: TcpStream, peer: SocketAddr) {
         let options = &self.options;
-        let asked = Arc::new(Notify::new());
+        let first = Arc::new(Notify::new());
         let streams = Streams::new(options.write_timeout, self.streams);
-        let service = service(self.router, peer, Arc::clone(&asked));
+        let service = service(self.router, peer, Arc::clone(&first));
         let io = TokioIo::new(patient(stream, options.write_timeout));
         let builder = builder(options, streams.clone());
         let mut connection = pin!(builder.serve_connection(io, service));
-        let first_request = tokio::time::timeout(options.header_timeout, asked.notified());
-        let reason = tokio::select! {
+        let first_request = tokio::time::timeout(options.header_timeout, first.notified());
+        let asked = tokio::select! {
             ended = &mut connection => return tell(peer, ended),
-            asked = first_request => asked.err().map(|_| "a connection asked for nothing"),
+            // Nothing is open on it: it ends at once.
+            () = self.ended.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                return tell(peer, connection.await);
+            }
+            asked = first_request => asked,
         };
-        if let Some(reason) = reason {
-            return tracing::debug!(%peer, "{reason}");
+        if asked.is_err() {
+            return tracing::debug!(%peer, "a connection asked for nothing");
         }
         tokio::select! {
             ended = &mut connection => return tell(peer, ended),

@@ -36,8 +36,8 @@ use migration::Migrator;
 pub use boot::reason;
 pub use command_line::Own;
 pub use doctor::examine;
-pub use parts::{Parts, provider_config, stored};
-pub use serve::{ServeOptions, serve};
+pub use parts::{Parts, provider_config, serve_options, stored};
+pub use serve::{ConnectionLimits, ServeOptions, serve};
 
 use crate::{controllers, middleware, settings, tasks, workers};
 
@@ -96,7 +96,11 @@ impl Hooks for App {
         }
         parts.clone().install(ctx);
         if let Some(listener) = operators {
-            let options = parts::serve_options(&settings);
+            // Nobody is refused there: who looks after a full process must reach it.
+            let options = ServeOptions {
+                limits: ConnectionLimits::default(),
+                ..parts::serve_options(ctx)?
+            };
             parts.operators.serve(listener, ctx, options)?;
         }
         Ok(())
@@ -158,8 +162,7 @@ impl Hooks for App {
                 "this process only serves; runs are driven by those started with --worker"
             );
         }
-        let settings = parts::settings_of(ctx)?;
-        let options = parts::serve_options(&settings);
+        let options = parts::serve_options(ctx)?;
         // HTTP goes on until the runs are left: a load balancer sees that this process is not ready, streams show the last turns.
         let told_to_end = async {
             shutdown_signal().await;

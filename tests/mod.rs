@@ -15,6 +15,7 @@ mod catalogue;
 mod commands;
 mod crashes;
 mod event_log;
+mod floods;
 mod load;
 mod models;
 mod providers;

@@ -83,6 +83,10 @@ where
         if !status.is_client_error() && !status.is_server_error() {
             return;
         }
+        // It has had its time.
+        if status == StatusCode::REQUEST_TIMEOUT {
+            return;
+        }
         // Nothing has come back where it was read to its end, or where somebody still reads it.
         let Some(Ok(lent)) = self.back.map(|mut back| back.try_recv()) else {
             return;

@@ -18,14 +18,14 @@ use super::{
     boot::{explained, pool, works_only},
     limits, login,
     operators::Operators,
-    serve::ServeOptions,
+    serve::{ConnectionLimits, ServeOptions},
     telemetry::{Sources, Telemetry},
 };
 use crate::{
-    controllers::extract::Door,
+    controllers::extract::{BodyLimits, Door},
     conversation::{Catalogue, Meter, RetryPolicy},
     event_log::EventLog,
-    identity::{Authenticator, Oidc},
+    identity::{Authenticator, LoginLimits, Oidc},
     middleware::{AllowedOrigins, Guards, stack},
     models::{DrivingLock, PoolOptions, Store, connect, is_memory, unsynced},
     orchestrator::{self, Doorbell, Runs, Supervisor},
@@ -123,7 +123,11 @@ impl Parts {
             runs: runs.clone(),
             stream: stream_settings(&settings),
             shutdown: shutdown.clone(),
-            body_limit: settings.http.body_limit_bytes,
+            bodies: BodyLimits {
+                bytes: settings.http.body_limit_bytes,
+                idle: settings.http.body_idle,
+                whole: settings.http.body_timeout,
+            },
             protected_resource: login::protected_resource(ctx)?,
             tickets: login::tickets(&settings),
             sessions,
@@ -227,11 +231,32 @@ pub async fn stored(ctx: &AppContext) -> Result<Store> {
 }
 
 /// What bounds the connections of whoever comes.
-pub(super) fn serve_options(settings: &Settings) -> ServeOptions {
-    ServeOptions {
+///
+/// # Errors
+/// When the settings were not read.
+pub fn serve_options(ctx: &AppContext) -> Result<ServeOptions> {
+    let settings = settings_of(ctx)?;
+    let parts = ctx.shared_store.get::<Parts>();
+    let meter = parts.map(|parts| parts.telemetry.meter);
+    Ok(ServeOptions {
         header_timeout: settings.http.header_timeout,
         keep_alive: settings.http.keep_alive,
+        write_timeout: settings.http.write_timeout,
         grace: settings.http.shutdown_grace,
+        limits: ConnectionLimits {
+            all: settings.connections,
+            per_client: settings.connections_per_client,
+            trusted_proxies: settings.http.trusted_proxies.clone().into(),
+        },
+        stream: stream_settings(&settings),
+        meter: meter.unwrap_or_default(),
+    })
+}
+
+fn stream_settings(settings: &Settings) -> StreamSettings {
+    StreamSettings {
+        heartbeat: settings.stream.heartbeat,
+        retry: settings.stream.retry,
     }
 }
 
@@ -240,13 +265,6 @@ pub(super) fn settings_of(ctx: &AppContext) -> Result<Arc<Settings>> {
     ctx.shared_store
         .get::<Arc<Settings>>()
         .ok_or_else(|| Error::string("the settings were not read"))
-}
-
-fn stream_settings(settings: &Settings) -> StreamSettings {
-    StreamSettings {
-        heartbeat: settings.stream.heartbeat,
-        retry: settings.stream.retry,
-    }
 }
 
 /// The middleware layers by the settings; Loco's own where there are none.
@@ -266,8 +284,11 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
     let guarded = !settings.dev_mode;
     let authenticator = |tickets| {
         let users = login::users(&settings.auth);
-        let failures = settings.failed_logins_per_minute;
-        Arc::new(Authenticator::new(users, oidc, tickets, failures))
+        let limits = LoginLimits {
+            failures_per_minute: settings.failed_logins_per_minute,
+            hash_threads: settings.auth.hash_threads,
+        };
+        Arc::new(Authenticator::new(users, oidc, tickets, limits))
     };
     let guards = Guards {
         authenticator: tickets.map(authenticator),

@@ -1,23 +1,22 @@
 //! Serving HTTP: the accept loop and its end.
 //!
-//! `axum::serve` has no knob for the time that a client may take to send its headers, without which idle half-requests pile up;
-//! so the loop stands here, over hyper-util as axum's own does.
+//! `axum::serve` has no knob for the time that a client may take to send its headers or to read its answer, without which idle
+//! connections pile up; so the loop stands here, over hyper-util as axum's own does.
 
-use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+mod connection;
+mod places;
+mod readers;
+mod refusals;
 
-use axum::{Router, extract::ConnectInfo};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Notify,
-};
-use tokio_util::task::TaskTracker;
-use tower::Service as _;
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use super::leftover::lend;
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::places::ConnectionLimits;
+use self::{connection::Attendant, places::Places, refusals::Refusals};
+use crate::{conversation::Meter, views::stream::StreamSettings};
 
 /// What bounds a connection.
 #[derive(Debug, Clone)]
@@ -27,8 +26,16 @@ pub struct ServeOptions {
     /// How long a connection may stay without a request after that. Longer than the pools of clients and proxies keep theirs (nginx
     /// 60 s, Go and reqwest 90 s): whoever closes first risks that a request is on its way, and a POST is not sent twice.
     pub keep_alive: Duration,
+    /// How long a reader may take nothing of what there is for it.
+    pub write_timeout: Duration,
     /// How long open requests may take to end once the server is told to.
     pub grace: Duration,
+    /// How many connections there may be.
+    pub limits: ConnectionLimits,
+    /// When browsers are told to come back for whose stream there is no place.
+    pub stream: StreamSettings,
+    /// Whom to tell of those who are refused.
+    pub meter: Meter,
 }
 
 /// How long to wait when the system refuses a connection, usually for want of file descriptors.
@@ -41,16 +48,16 @@ pub async fn serve(
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
 ) {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        // hyper counts the time between two requests as header time.
-        .header_read_timeout(options.keep_alive);
-    builder.http2().timer(TokioTimer::new());
-    let header_timeout = options.header_timeout;
+    let grace = options.grace;
+    let places = Places::new(options.limits.clone());
     let connections = TaskTracker::new();
-    let graceful = GracefulShutdown::new();
+    let attendant = Attendant {
+        router,
+        options: Arc::new(options),
+        ended: CancellationToken::new(),
+        streams: TaskTracker::new(),
+    };
+    let mut refusals = Refusals::new(attendant.clone(), connections.clone());
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -58,26 +65,16 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let asked = Arc::new(Notify::new());
-                let service = service(router.clone(), peer, Arc::clone(&asked));
-                let connection = builder.serve_connection(TokioIo::new(no_delay(stream)), service);
-                let connection = graceful.watch(connection.into_owned());
-                connections.spawn(async move {
-                    let mut connection = pin!(connection);
-                    let first_request = tokio::time::timeout(header_timeout, asked.notified());
-                    let ended = tokio::select! {
-                        ended = &mut connection => ended,
-                        asked = first_request => match asked {
-                            Ok(()) => connection.await,
-                            Err(_) => return tracing::debug!(%peer, "a connection asked for nothing"),
-                        },
-                    };
-                    if let Err(error) = ended {
-                        tracing::debug!(%peer, error, "a connection ended early");
-                    }
-                });
-            }
+            Ok((stream, peer)) => match places.take(peer.ip()) {
+                Ok(place) => {
+                    let attending = attendant.clone().attend(no_delay(stream), peer);
+                    connections.spawn(async move {
+                        let _place = place;
+                        attending.await;
+                    });
+                }
+                Err(full) => refusals.refuse(no_delay(stream), peer, full),
+            },
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -86,7 +83,8 @@ pub async fn serve(
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(options.grace, graceful.shutdown())
+    attendant.ended.cancel();
+    if tokio::time::timeout(grace, connections.wait())
         .await
         .is_err()
     {
@@ -103,28 +101,4 @@ fn no_delay(stream: TcpStream) -> TcpStream {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     stream
-}
-
-/// The router, told who is connected.
-fn service(
-    router: Router,
-    peer: SocketAddr,
-    asked: Arc<Notify>,
-) -> impl hyper::service::Service<
-    hyper::Request<hyper::body::Incoming>,
-    Response = axum::response::Response,
-    Error = std::convert::Infallible,
-    Future: Send,
-> + Clone {
-    hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        asked.notify_one();
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let (request, leftover) = lend(request);
-        let answering = router.clone().call(request);
-        async move {
-            let answer = answering.await?;
-            leftover.discard(answer.status()).await;
-            Ok(answer)
-        }
-    })
 }

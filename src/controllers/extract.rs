@@ -1,20 +1,19 @@
-//! What handlers are given: the door, checked paths, checked bodies. Every rejection is a problem.
+//! What handlers are given: the door, checked paths, checked bodies (`body`). Every rejection is a problem.
+
+mod body;
 
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{
-    body::{Body, Bytes},
-    extract::{FromRequest, FromRequestParts, Path, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    extract::{FromRequestParts, Path},
+    http::{StatusCode, request::Parts},
 };
-use base64::Engine as _;
-use http_body_util::BodyExt as _;
 use loco_rs::app::AppContext;
-use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
+
+pub use body::{BodyLimits, FormBody, JsonBody, KeyedJsonBody, MergePatch, OptionalJsonBody};
 
 use crate::{
-    conversation::{IdempotencyKey, Object, RunId, TraceContext, Violation},
+    conversation::{RunId, TraceContext, Violation},
     identity::{Caller, ClientKey, Places, Scope, Sessions, Tickets},
     orchestrator::Runs,
     views::{problem::Problem, protected_resource::ProtectedResource, stream::StreamSettings},
@@ -29,8 +28,8 @@ pub struct Door {
     pub stream: StreamSettings,
     /// Cancelled when the process is to end: open streams end then.
     pub shutdown: tokio_util::sync::CancellationToken,
-    /// The most bytes of a body.
-    pub body_limit: usize,
+    /// What bounds a body.
+    pub bodies: BodyLimits,
     /// What clients are told that need a token; `None` where none are taken.
     pub protected_resource: Option<Arc<ProtectedResource>>,
     /// Makes tickets; `None` where no login is asked for.
@@ -219,192 +218,4 @@ pub fn invalid_query(mistakes: Vec<Violation>) -> Problem {
         detail,
     )
     .with_errors(mistakes)
-}
-
-/// Media types that JSON bodies may have.
-const JSON: &[&str] = &["application/json"];
-const MERGE_PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
-
-/// The JSON body of a request that makes something, checked for form (its rules are the domain's), and the key under which it does so once, if it has one.
-pub struct KeyedJsonBody<T> {
-    /// The body.
-    pub body: T,
-    /// `Idempotency-Key`.
-    pub key: Option<IdempotencyKey>,
-}
-
-impl<T: DeserializeOwned> FromRequest<AppContext> for KeyedJsonBody<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, Problem> {
-        let route = format!("{} {}", request.method(), request.uri().path());
-        let (headers, bytes) = whole(request, ctx).await?;
-        require_type(&headers, JSON)?;
-        let body = parse(&bytes)?;
-        let invalid = |detail: String| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "invalid-idempotency-key",
-                "Invalid Idempotency-Key",
-                detail,
-            )
-        };
-        let mut sent = headers.get_all("idempotency-key").iter();
-        let key = match (sent.next(), sent.next()) {
-            (None, _) => None,
-            (Some(_), Some(_)) => return Err(invalid("there is more than one".to_owned())),
-            (Some(key), None) => Some(
-                IdempotencyKey::read(route, key.as_bytes(), hash(&bytes)?)
-                    .map_err(|error| invalid(error.to_string()))?,
-            ),
-        };
-        Ok(Self { body, key })
-    }
-}
-
-/// What tells a JSON body from others: neither blanks nor the order of members count.
-fn hash(bytes: &[u8]) -> Result<String, Problem> {
-    let value: serde_json::Value =
-        serde_json::from_slice(bytes).map_err(|error| not_json(error.to_string()))?;
-    Ok(base64::engine::general_purpose::STANDARD_NO_PAD.encode(Sha256::digest(value.to_string())))
-}
-
-/// The JSON body of a request, checked for form (its rules are the domain's).
-pub struct JsonBody<T>(pub T);
-
-impl<T: DeserializeOwned> FromRequest<AppContext> for JsonBody<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, Problem> {
-        let (headers, bytes) = whole(request, ctx).await?;
-        require_type(&headers, JSON)?;
-        parse(&bytes).map(Self)
-    }
-}
-
-/// A JSON body that may be absent: then its type's default. Without a body, no content type is asked for.
-pub struct OptionalJsonBody<T>(pub T);
-
-impl<T: DeserializeOwned + Default> FromRequest<AppContext> for OptionalJsonBody<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, Problem> {
-        let (headers, bytes) = whole(request, ctx).await?;
-        if bytes.is_empty() {
-            return Ok(Self(T::default()));
-        }
-        require_type(&headers, JSON)?;
-        parse(&bytes).map(Self)
-    }
-}
-
-/// A JSON merge patch (RFC 7396) of an object.
-pub struct MergePatch(pub serde_json::Map<String, serde_json::Value>);
-
-impl FromRequest<AppContext> for MergePatch {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, Problem> {
-        let (headers, bytes) = whole(request, ctx).await?;
-        require_type(&headers, MERGE_PATCH)?;
-        parse(&bytes).map(Self)
-    }
-}
-
-async fn whole(request: Request, ctx: &AppContext) -> Result<(HeaderMap, Bytes), Problem> {
-    let limit = Door::find(ctx)?.body_limit;
-    let (parts, body) = request.into_parts();
-    Ok((parts.headers, read(body, limit).await?))
-}
-
-/// A body as it is, up to the limit.
-///
-/// # Errors
-/// When it is longer, or breaks off.
-pub async fn body(request: Request, ctx: &AppContext) -> Result<Bytes, Problem> {
-    Ok(whole(request, ctx).await?.1)
-}
-
-/// Reads a body up to the limit. What is left of one that is over it, the server throws away.
-async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            let detail = "the body broke off before its end";
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "incomplete-body",
-                "Incomplete body",
-                detail,
-            )
-        })?;
-        bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        if bytes.len() > limit {
-            let detail = format!("the body is over the limit of {limit} bytes");
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                "Body too large",
-                detail,
-            ));
-        }
-    }
-    Ok(bytes.into())
-}
-
-/// Only JSON: a form's types pass without a preflight, and nothing else is understood.
-fn require_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
-    let given = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("nothing");
-    let essence = given.split(';').next().unwrap_or_default().trim();
-    if allowed
-        .iter()
-        .any(|kind| essence.eq_ignore_ascii_case(kind))
-    {
-        return Ok(());
-    }
-    let detail = format!("the body must be {}, not {given}", allowed.join(" or "));
-    let slug = "unsupported-media-type";
-    Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        slug,
-        "Unsupported media type",
-        detail,
-    ))
-}
-
-fn not_json(detail: String) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "not-json", "Not JSON", detail)
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| not_json(format!("the body is not UTF-8: {error}")))?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let parsed: Result<Object<T>, _> = serde_path_to_error::deserialize(&mut deserializer);
-    match parsed {
-        Ok(Object(value)) => {
-            deserializer
-                .end()
-                .map_err(|error| not_json(format!("something follows the JSON value: {error}")))?;
-            Ok(value)
-        }
-        // A value of the wrong shape may stand in a text that is no JSON at all: that comes first.
-        Err(error) => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-            Err(broken) => Err(not_json(format!("the body is no JSON: {broken}"))),
-            Ok(_) => {
-                let detail = "the body breaks a rule";
-                let slug = "validation-failed";
-                Err(Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    slug,
-                    "Validation failed",
-                    detail,
-                )
-                .with_errors(vec![Violation::from_serde(&error)]))
-            }
-        },
-    }
 }

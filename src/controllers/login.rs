@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
-    extract::{FromRequest, Query, RawQuery, Request},
+    extract::{Query, RawQuery},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use loco_rs::{
-    app::AppContext,
     controller::Routes,
     prelude::{get, post},
 };
 use url::form_urlencoded;
 
-use super::extract::{Door, body, invalid_query};
+use super::extract::{Door, FormBody, invalid_query};
 use crate::{
     conversation::{RunError, Violation},
     identity::{Answer, LocalPath, LoginError, NotEnded, Redirect, Sessions, TokenError},
@@ -146,14 +144,18 @@ pub(super) async fn log_out(door: Door, headers: HeaderMap) -> Result<Response, 
         (status = 400, response = Problem),
         (status = 404, response = Problem),
         (status = 413, response = Problem),
+        (status = 415, response = Problem),
         (status = 503, response = Problem),
     ),
     security(()),
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
-pub(super) async fn end_logins(door: Door, form: Form) -> Result<StatusCode, Problem> {
+pub(super) async fn end_logins(
+    door: Door,
+    FormBody(form): FormBody,
+) -> Result<StatusCode, Problem> {
     let sessions = sessions(&door)?;
-    let tokens = form_urlencoded::parse(&form.0);
+    let tokens = form_urlencoded::parse(&form);
     let mut tokens = tokens.filter(|(name, _)| name == "logout_token");
     let token = tokens.next().map(|(_, token)| token.into_owned());
     let token = token.ok_or_else(|| not_ended("the body has no logout_token"))?;
@@ -167,17 +169,6 @@ pub(super) async fn end_logins(door: Door, form: Form) -> Result<StatusCode, Pro
         }
         Err(NotEnded::Token(error)) => Err(not_ended(&error.to_string())),
         Err(NotEnded::Store(error)) => Err(RunError::from(error).into()),
-    }
-}
-
-/// A body as it came.
-pub(super) struct Form(Bytes);
-
-impl FromRequest<AppContext> for Form {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, Problem> {
-        body(request, ctx).await.map(Self)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use axum::{
     Router,
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use loco_rs::{app::AppContext, controller::Routes, prelude::get};
 
 use super::{extract::Door, health};
+use crate::views::problem::Problem;
 
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -34,6 +35,9 @@ pub fn for_operators() -> Router<AppContext> {
         .route("/metrics", get(show_metrics))
         .route("/_ping", get(health::ping))
         .route("/_readiness", get(health::readiness))
+        .method_not_allowed_fallback(|| async {
+            Problem::of_status(StatusCode::METHOD_NOT_ALLOWED).into_response()
+        })
 }
 
 /// The routes.

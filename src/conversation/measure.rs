@@ -72,6 +72,11 @@ pub enum Happening<'a> {
         /// The limit's name in `RateLimit-Policy`.
         policy: &'static str,
     },
+    /// A connection was refused: there are as many as there may be.
+    ConnectionRefused {
+        /// The setting that says how many.
+        limit: &'static str,
+    },
     /// A request was answered: the head of the answer is known.
     RequestAnswered {
         /// How it was asked.
@@ -167,6 +172,8 @@ pub enum LoginRefusal {
     ExpiredToken,
     /// Nobody could know whether its token is right: the issuer is down.
     IssuerUnavailable,
+    /// Too many were being looked at.
+    Busy,
     /// Too many wrong ones came from there.
     TooMany,
 }

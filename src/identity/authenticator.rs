@@ -41,6 +41,8 @@ pub enum Denied {
     Token(TokenError),
     /// Its ticket is none of ours, or its time is over.
     Ticket,
+    /// Too many are being looked at.
+    Busy,
     /// Too many wrong ones came from there.
     TooMany {
         /// When to try again.
@@ -53,7 +55,18 @@ pub struct Authenticator {
     basic: Option<Users>,
     oidc: Option<Arc<Oidc>>,
     tickets: Arc<Tickets>,
-    failures: RateLimiter,
+    /// Of each kind by itself: who comes again and again with an old ticket can still log in. Those of passwords are with the users.
+    wrong_tokens: RateLimiter,
+    wrong_tickets: RateLimiter,
+}
+
+/// How much wrong credentials may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct LoginLimits {
+    /// How often a client may be wrong in a minute, by each kind of credentials.
+    pub failures_per_minute: u32,
+    /// How many passwords are looked at at the same time, each by a thread of its own.
+    pub hash_threads: usize,
 }
 
 impl Authenticator {
@@ -63,13 +76,18 @@ impl Authenticator {
         users: Option<Vec<BasicCredential>>,
         oidc: Option<Arc<Oidc>>,
         tickets: Arc<Tickets>,
-        failures_per_minute: u32,
+        limits: LoginLimits,
     ) -> Self {
+        let LoginLimits {
+            failures_per_minute,
+            hash_threads,
+        } = limits;
         Self {
-            basic: users.map(Users::new),
+            basic: users.map(|users| Users::new(users, hash_threads, failures_per_minute)),
             oidc,
             tickets,
-            failures: RateLimiter::per_minute(failures_per_minute),
+            wrong_tokens: RateLimiter::per_minute(failures_per_minute),
+            wrong_tickets: RateLimiter::per_minute(failures_per_minute),
         }
     }
 
@@ -100,7 +118,7 @@ impl Authenticator {
         let is = |name: &str| scheme.eq_ignore_ascii_case(name);
         if let Some(users) = self.basic.as_ref().filter(|_| is("basic")) {
             let given = Credentials::read(given).ok_or(Denied::NoCredentials)?;
-            let caller = users.check(&given, &self.failures, client).await?;
+            let caller = users.check(&given, client).await?;
             let login = Login::Basic;
             return Ok(Admitted { caller, login });
         }
@@ -129,7 +147,7 @@ impl Authenticator {
             }),
             // It was right once.
             Some(_) => Err(Denied::Ticket),
-            None => Err(self.counted(Denied::Ticket, client)),
+            None => Err(counted(&self.wrong_tickets, Denied::Ticket, client)),
         }
     }
 
@@ -140,14 +158,14 @@ impl Authenticator {
         if matches!(error, TokenError::Expired | TokenError::Unavailable { .. }) {
             return Denied::Token(error);
         }
-        self.counted(Denied::Token(error), client)
+        counted(&self.wrong_tokens, Denied::Token(error), client)
     }
+}
 
-    fn counted(&self, denied: Denied, client: ClientKey) -> Denied {
-        match self.failures.check(client) {
-            Verdict::Allowed { .. } => denied,
-            Verdict::Refused { retry_after } => Denied::TooMany { retry_after },
-        }
+fn counted(failures: &RateLimiter, denied: Denied, client: ClientKey) -> Denied {
+    match failures.check(client) {
+        Verdict::Allowed { .. } => denied,
+        Verdict::Refused { retry_after } => Denied::TooMany { retry_after },
     }
 }
 
@@ -174,7 +192,14 @@ mod tests {
             user("ada", "secret: pässword", Scopes::ALL),
             user("eve", "another", Scopes::named(["runs:read"])),
         ];
-        Authenticator::new(Some(users), None, tickets(), failures_per_minute)
+        Authenticator::new(Some(users), None, tickets(), limits(failures_per_minute))
+    }
+
+    fn limits(failures_per_minute: u32) -> LoginLimits {
+        LoginLimits {
+            failures_per_minute,
+            hash_threads: 2,
+        }
     }
 
     fn tickets() -> Arc<Tickets> {
@@ -259,7 +284,7 @@ mod tests {
         let auth = authenticator(3);
         let right = header("ada:secret: pässword");
         assert!(auth.check(Some(&right), client(1)).await.is_ok());
-        for _ in 0..2 {
+        for _ in 0..3 {
             assert_eq!(
                 auth.check(Some(&header("ada:x")), client(1)).await,
                 Err(Denied::Wrong)
@@ -298,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_user_nobody_gets_in() {
         for (users, denied) in [(Some(vec![]), Denied::Wrong), (None, Denied::NoCredentials)] {
-            let auth = Authenticator::new(users, None, tickets(), 60);
+            let auth = Authenticator::new(users, None, tickets(), limits(60));
             let checked = auth.check(Some(&header("ada:x")), client(1)).await;
             assert_eq!(checked, Err(denied));
         }
@@ -323,5 +348,15 @@ mod tests {
         assert_eq!(wrong(), Denied::Ticket);
         assert!(matches!(wrong(), Denied::TooMany { .. }));
         assert!(auth.check_ticket(&ticket(0), client(1)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn wrong_tickets_lock_no_password_out() {
+        let auth = authenticator(1);
+        for _ in 0..5 {
+            assert!(auth.check_ticket("no ticket", client(1)).is_err());
+        }
+        let right = header("ada:secret: pässword");
+        assert!(auth.check(Some(&right), client(1)).await.is_ok());
     }
 }

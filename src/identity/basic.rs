@@ -1,6 +1,10 @@
 //! Basic auth (RFC 7617) against users' bcrypt hashes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use moka::future::Cache;
@@ -8,14 +12,16 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
-use super::{Caller, ClientKey, Denied, RateLimiter, Scopes, Verdict, digest::Digester};
+use super::{Caller, ClientKey, Denied, Scopes, digest::Digester, failures::Failures};
 
 /// How long a right credential is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// How many are remembered: few are right; more are their holders' other spellings.
 const CREDENTIALS: u64 = 1_000;
-/// How many bcrypts run at the same time: each takes a core for a quarter of a second.
-const BCRYPTS: usize = 2;
+/// How many checks may wait for their bcrypt, and how many of one client: each takes a core for a quarter of a second, so whoever would
+/// wait longer is better told to come back.
+const WAITING: usize = 128;
+const WAITING_PER_CLIENT: usize = 64;
 
 /// A user who may log in.
 #[derive(Debug, Clone)]
@@ -36,11 +42,17 @@ pub(super) struct Users {
     remembered: Cache<[u8; 32], usize>,
     digester: Digester,
     bcrypts: Arc<Semaphore>,
+    waiting: Waiting,
+    failures: Arc<Failures>,
 }
 
 impl Users {
-    /// Lets these users in.
-    pub(super) fn new(users: Vec<BasicCredential>) -> Self {
+    /// Lets these users in. So many bcrypts run at the same time, and a client may be wrong so often in a minute.
+    pub(super) fn new(
+        users: Vec<BasicCredential>,
+        hash_threads: usize,
+        failures_per_minute: u32,
+    ) -> Self {
         Self {
             users,
             remembered: Cache::builder()
@@ -48,25 +60,33 @@ impl Users {
                 .time_to_live(REMEMBERED)
                 .build(),
             digester: Digester::new(),
-            bcrypts: Arc::new(Semaphore::new(BCRYPTS)),
+            bcrypts: Arc::new(Semaphore::new(hash_threads)),
+            waiting: Waiting::default(),
+            failures: Arc::new(Failures::per_minute(failures_per_minute)),
         }
     }
 
-    /// Who that is. Failures are counted where the client's are.
+    /// Who that is.
     ///
     /// # Errors
     /// Why the request is not let in.
     pub(super) async fn check(
         &self,
         given: &Credentials,
-        failures: &RateLimiter,
         client: ClientKey,
     ) -> Result<Caller, Denied> {
-        let verified = self.verify(given, failures, client);
         let digest = self.digester.digest(&given.bytes);
-        let place = self.remembered.try_get_with(digest, verified).await;
-        let user = self.users.get(place.map_err(|denied| *denied)?);
-        let user = user.ok_or(Denied::Wrong)?;
+        // Neither others' failures nor others' waiting shut out what is remembered.
+        let place = match self.remembered.get(&digest).await {
+            Some(place) => place,
+            None => {
+                let _waiting = self.waiting.enter(client).ok_or(Denied::Busy)?;
+                let verified = self.verify(given, client);
+                let verified = self.remembered.try_get_with(digest, verified).await;
+                verified.map_err(|denied| *denied)?
+            }
+        };
+        let user = self.users.get(place).ok_or(Denied::Wrong)?;
         Ok(Caller {
             owner: user.user.clone(),
             scopes: user.scopes,
@@ -75,19 +95,10 @@ impl Users {
     }
 
     /// The user's place in the list.
-    async fn verify(
-        &self,
-        given: &Credentials,
-        failures: &RateLimiter,
-        client: ClientKey,
-    ) -> Result<usize, Denied> {
+    async fn verify(&self, given: &Credentials, client: ClientKey) -> Result<usize, Denied> {
         // Nobody is there, and nobody can be found out.
         let first = self.users.first().ok_or(Denied::Wrong)?;
-        // Counted before the work, so that nobody can make us work more often than that. A credential that is remembered never
-        // gets here, so others' failures do not shut it out.
-        if let Verdict::Refused { retry_after } = failures.check(client) {
-            return Err(Denied::TooMany { retry_after });
-        }
+        self.had_enough(client)?;
         // Each name is looked at, whichever it is.
         let mut known = None;
         for (place, user) in self.users.iter().enumerate() {
@@ -97,15 +108,66 @@ impl Users {
         }
         // Unknown users cost a bcrypt, too: they must not be told apart by the time it takes.
         let hash = known.map_or(first, |(_, user)| user).password_hash.clone();
+        let known = known.map(|(place, _)| place);
         let password = given.password().to_vec();
         // The semaphore is never closed.
-        let _slot = self.bcrypts.acquire().await;
-        let fits = tokio::task::spawn_blocking(move || {
-            bcrypt::verify(password, hash.expose_secret()).unwrap_or(false)
+        let slot = Arc::clone(&self.bcrypts).acquire_owned().await;
+        // Those before it may have failed meanwhile.
+        self.had_enough(client)?;
+        let failures = Arc::clone(&self.failures);
+        // The slot and the count are the work's own: it goes on where the client does not wait for it.
+        let checked = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            let fits = bcrypt::verify(password, hash.expose_secret()).unwrap_or(false);
+            let known = known.filter(|_| fits);
+            if known.is_none() {
+                failures.count(client);
+            }
+            known
         });
-        let fits = fits.await.unwrap_or(false);
-        let known = known.filter(|_| fits);
-        known.map(|(place, _)| place).ok_or(Denied::Wrong)
+        checked.await.ok().flatten().ok_or(Denied::Wrong)
+    }
+
+    /// A client that was wrong too often gets no bcrypt. What it gets beyond that are those that run at the same time.
+    fn had_enough(&self, client: ClientKey) -> Result<(), Denied> {
+        let wait = self.failures.wait(client);
+        wait.map_or(Ok(()), |retry_after| Err(Denied::TooMany { retry_after }))
+    }
+}
+
+/// Who waits for a bcrypt. A client is remembered while one of its checks waits.
+#[derive(Default)]
+struct Waiting(Mutex<HashMap<ClientKey, usize>>);
+
+/// A place among those who wait, until it is dropped.
+struct Waits<'a> {
+    all: &'a Waiting,
+    client: ClientKey,
+}
+
+impl Waiting {
+    /// `None` if too many wait already.
+    fn enter(&self, client: ClientKey) -> Option<Waits<'_>> {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let theirs = clients.get(&client).copied().unwrap_or_default();
+        // Few wait, so to count them costs nothing.
+        if clients.values().sum::<usize>() >= WAITING || theirs >= WAITING_PER_CLIENT {
+            return None;
+        }
+        clients.insert(client, theirs + 1);
+        Some(Waits { all: self, client })
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let mut clients = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(theirs) = clients.get_mut(&self.client) {
+            *theirs -= 1;
+            if *theirs == 0 {
+                clients.remove(&self.client);
+            }
+        }
     }
 }
 
@@ -156,6 +218,94 @@ pub fn hash_password(password: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn users(hash_threads: usize, failures_per_minute: u32) -> Users {
+        let user = |name: &str| BasicCredential {
+            user: name.to_owned(),
+            password_hash: SecretString::from(bcrypt::hash("right", 4).unwrap()),
+            scopes: Scopes::ALL,
+        };
+        let users = (0..100).map(|n| user(&n.to_string())).collect();
+        Users::new(users, hash_threads, failures_per_minute)
+    }
+
+    fn given(text: &str) -> Credentials {
+        Credentials::read(&BASE64_STANDARD.encode(text)).unwrap()
+    }
+
+    fn client(last: u8) -> ClientKey {
+        std::net::IpAddr::from([192, 0, 2, last]).into()
+    }
+
+    /// Users behind one address do not use up each other's failures.
+    #[tokio::test]
+    async fn who_is_right_is_no_failure() {
+        let users = users(2, 1);
+        for n in 0..100 {
+            let right = given(&format!("{n}:right"));
+            assert!(users.check(&right, client(1)).await.is_ok(), "{n}");
+        }
+        let wrong = |n: u8| given(&format!("{n}:wrong"));
+        assert_eq!(users.check(&wrong(1), client(1)).await, Err(Denied::Wrong));
+        let shut = users.check(&wrong(2), client(1)).await;
+        assert!(matches!(shut, Err(Denied::TooMany { .. })), "{shut:?}");
+    }
+
+    /// However many come at once, no more get a bcrypt than may fail, but those that run at the same time.
+    #[tokio::test]
+    async fn many_wrong_ones_at_once_get_few_bcrypts() {
+        let users = users(2, 3);
+        let wrong: Vec<Credentials> = (0..60).map(|n| given(&format!("{n}:wrong"))).collect();
+        let checks = wrong.iter().map(|given| users.check(given, client(1)));
+        let answers = futures_util::future::join_all(checks).await;
+        let wrong = answers.iter().filter(|it| **it == Err(Denied::Wrong));
+        let wrong = wrong.count();
+        assert!((3..=4).contains(&wrong), "{wrong} were looked at");
+    }
+
+    #[tokio::test]
+    async fn few_wait_and_a_client_does_not_take_all_places() {
+        let users = users(1, 1_000);
+        // Nobody gets any further.
+        let slot = Arc::clone(&users.bcrypts).acquire_owned().await.unwrap();
+        let given: Vec<Credentials> = (0..100).map(|n| given(&format!("{n}:right"))).collect();
+        let checks = |who: u8| given.iter().map(move |given| (who, given));
+        let mut waiting = Vec::new();
+        let mut busy = [0; 4];
+        for (who, given) in (1..4).flat_map(checks) {
+            let mut check = Box::pin(users.check(given, client(who)));
+            match futures_util::poll!(&mut check) {
+                std::task::Poll::Ready(answer) => {
+                    assert_eq!(answer, Err(Denied::Busy));
+                    busy[usize::from(who)] += 1;
+                }
+                std::task::Poll::Pending => waiting.push(check),
+            }
+        }
+        assert_eq!(waiting.len(), WAITING);
+        assert_eq!(busy, [0, 36, 36, 100]);
+        drop(slot);
+        for answer in futures_util::future::join_all(waiting).await {
+            assert!(answer.is_ok());
+        }
+        assert!(users.waiting.0.lock().unwrap().is_empty());
+    }
+
+    /// A client that leaves does not make room for another bcrypt before its own has ended.
+    #[tokio::test]
+    async fn a_bcrypt_keeps_its_slot_when_its_client_leaves() {
+        let mut users = users(1, 1_000);
+        users.users[0].password_hash = SecretString::from(bcrypt::hash("right", 9).unwrap());
+        let wrong = given("0:wrong");
+        let mut check = Box::pin(users.check(&wrong, client(1)));
+        while users.bcrypts.available_permits() > 0 {
+            assert!(futures_util::poll!(&mut check).is_pending());
+            tokio::task::yield_now().await;
+        }
+        drop(check);
+        assert_eq!(users.bcrypts.available_permits(), 0);
+        let _slot = users.bcrypts.acquire().await;
+    }
 
     #[test]
     fn only_passwords_that_bcrypt_takes_whole_are_hashed() {

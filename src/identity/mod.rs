@@ -1,7 +1,7 @@
 //! Who is asking, and how much of it they may do.
 //!
-//! **Invariant:** passwords are compared only as bcrypt hashes, off the async threads and at most two at a time; what is kept of
-//! a right one, or of a right token, is a keyed hash, for a minute. Unknown users cost the same as wrong passwords. A token is believed only
+//! **Invariant:** passwords are compared only as bcrypt hashes, off the async threads and as many at a time as the settings say, however
+//! many ask; what is kept of a right one, or of a right token, is a keyed hash, for a minute. Unknown users cost the same as wrong passwords. A token is believed only
 //! by its issuer's signature (`oidc`), a ticket by ours (`ticket`).
 //!
 //! **May import:** conversation, models.
@@ -11,6 +11,7 @@ mod basic;
 mod caller;
 mod client;
 mod digest;
+mod failures;
 mod limit;
 mod oidc;
 mod places;
@@ -18,7 +19,7 @@ mod seal;
 mod sessions;
 mod ticket;
 
-pub use authenticator::{Admitted, Authenticator, Denied, Login};
+pub use authenticator::{Admitted, Authenticator, Denied, Login, LoginLimits};
 pub use basic::{BasicCredential, hash_password};
 pub use caller::{Caller, Scope, Scopes};
 pub use client::{ClientKey, Forwarded, client_address};

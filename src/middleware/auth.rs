@@ -148,6 +148,7 @@ fn reason(denied: Denied) -> LoginRefusal {
         Denied::Token(TokenError::Unavailable { .. }) => LoginRefusal::IssuerUnavailable,
         Denied::Token(_) => LoginRefusal::WrongToken,
         Denied::Ticket => LoginRefusal::WrongTicket,
+        Denied::Busy => LoginRefusal::Busy,
         Denied::TooMany { .. } => LoginRefusal::TooMany,
     }
 }
@@ -201,6 +202,9 @@ fn refusal(
             return Problem::issuer_unavailable(whole_seconds(retry_after));
         }
         Denied::Token(error) => (error.to_string(), Some(error)),
+        Denied::Busy => {
+            return Problem::busy("too many logins are being looked at");
+        }
         Denied::TooMany { retry_after } => {
             let detail = "too many wrong credentials came from there";
             return Problem::new(

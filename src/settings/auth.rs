@@ -6,7 +6,11 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::{Host, Url};
 
-use super::{file, providers::is_variable, read::Reader};
+use super::{
+    file,
+    providers::is_variable,
+    read::{Reader, size},
+};
 
 /// What may be done, by the names that tokens have for it.
 const SCOPES: [&str; 3] = ["runs:read", "runs:write", "runs:admin"];
@@ -45,6 +49,8 @@ pub struct Auth {
     written: AuthMode,
     /// The users of Basic auth.
     pub users: Vec<BasicUser>,
+    /// How many passwords are looked at at the same time.
+    pub hash_threads: usize,
     /// The issuers of tokens.
     pub issuers: Vec<Issuer>,
     /// What tickets are signed with: the first one signs, all are taken.
@@ -174,6 +180,7 @@ impl Reader<'_> {
             mode: if dev_mode { AuthMode::Off } else { written },
             written,
             users,
+            hash_threads: size(file.basic.hash_threads.0),
             issuers: self.issuers(&file.oidc),
             secrets: self.secrets(),
             ticket_lifetime: Duration::from_hours(file.ticket_hours.0),

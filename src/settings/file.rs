@@ -134,8 +134,15 @@ pub(super) struct Http {
     pub(super) body_limit_bytes: Limit<{ 256 * 1024 }>,
     /// How long a new connection may take to send its first request's headers.
     pub(super) header_timeout_ms: Limit<10_000>,
+    /// How long a request's body may stand still; then the answer is 408, and the connection is closed.
+    pub(super) body_idle_ms: Limit<10_000>,
+    /// How long a request's body may take as a whole, however it comes; the same happens then.
+    pub(super) body_timeout_ms: Limit<60_000>,
     /// How long a connection may stay open without a request.
     pub(super) keep_alive_ms: Limit<120_000>,
+    /// How long a reader may take nothing of what there is for it: a stream, an export, any answer. Then it is cut. An HTTP/2 client
+    /// that reads its other streams loses the one alone.
+    pub(super) write_timeout_ms: Limit<60_000, 8>,
     /// How long requests in progress may take to end at shutdown, after the runs have been left.
     pub(super) shutdown_grace_ms: Limit<10_000>,
 }

@@ -80,6 +80,10 @@ pub struct Settings {
     pub turn_text_bytes: usize,
     /// The most bytes of one event of a provider.
     pub provider_event_bytes: usize,
+    /// The most connections; `None`: any number.
+    pub connections: Option<usize>,
+    /// The most connections of one client; `None`: any number, as in `DEV_MODE`.
+    pub connections_per_client: Option<usize>,
     /// What the usual names say about Loco's own configuration.
     pub server: ServerOverrides,
 }
@@ -99,8 +103,14 @@ pub struct Http {
     pub body_limit_bytes: usize,
     /// How long a new connection may take to send its first headers.
     pub header_timeout: Duration,
+    /// How long a request's body may stand still.
+    pub body_idle: Duration,
+    /// How long a request's body may take as a whole.
+    pub body_timeout: Duration,
     /// How long a connection may stay without a request.
     pub keep_alive: Duration,
+    /// How long a reader may take nothing.
+    pub write_timeout: Duration,
     /// How long open requests may take to end at shutdown.
     pub shutdown_grace: Duration,
 }

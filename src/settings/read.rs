@@ -35,7 +35,8 @@ pub(super) fn read(yaml: Option<&Value>, mistakes: &mut Mistakes) -> file::File 
                 let keys: Vec<String> = path.iter().map(ToString::to_string).collect();
                 let mut reason = error.to_string();
                 // serde repeats the value that it did not expect, and here that is a secret.
-                if path.to_string().starts_with("auth.basic.") {
+                let path_text = path.to_string();
+                if path_text.starts_with("auth.basic.") && path_text != "auth.basic.hash_threads" {
                     "is not of the right kind: text in quotes is expected".clone_into(&mut reason);
                 }
                 mistakes.add(format!("settings.{path}"), reason);
@@ -95,7 +96,10 @@ impl Reader<'_> {
                 allow_same_site: http.allow_same_site,
                 body_limit_bytes: size(http.body_limit_bytes.0),
                 header_timeout: millis(http.header_timeout_ms.0),
+                body_idle: millis(http.body_idle_ms.0),
+                body_timeout: millis(http.body_timeout_ms.0),
                 keep_alive: millis(http.keep_alive_ms.0),
+                write_timeout: millis(http.write_timeout_ms.0),
                 shutdown_grace: millis(http.shutdown_grace_ms.0),
             },
             stream: Stream {
@@ -134,6 +138,8 @@ impl Reader<'_> {
             ended_runs: file.retention.ended_runs.0,
             turn_text_bytes: size(limits.turn_text_bytes.0),
             provider_event_bytes: size(limits.provider_event_bytes.0),
+            connections: most(limits.connections),
+            connections_per_client: most(limits.connections_per_client).filter(|_| !dev_mode),
             server: self.server(),
         }
     }
@@ -266,6 +272,10 @@ fn millis(number: u64) -> Duration {
 
 fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn most(limit: Option<file::Limit<1>>) -> Option<usize> {
+    limit.map(|limit| size(limit.0))
 }
 
 pub(super) fn size(number: u64) -> usize {

@@ -215,6 +215,7 @@ pub(super) fn refusal(refusal: LoginRefusal) -> &'static str {
         LoginRefusal::WrongTicket => "wrong_ticket",
         LoginRefusal::ExpiredToken => "expired_token",
         LoginRefusal::IssuerUnavailable => "issuer_unavailable",
+        LoginRefusal::Busy => "busy",
         LoginRefusal::TooMany => "too_many",
     }
 }

@@ -94,6 +94,12 @@ impl Problem {
         Self::put_off("busy", "Busy", detail)
     }
 
+    /// There is no place for another connection.
+    #[must_use]
+    pub fn too_many_connections(detail: &str) -> Self {
+        Self::put_off("too-many-connections", "Too many connections", detail)
+    }
+
     /// Who asks may not do this: it takes that scope.
     #[must_use]
     pub fn insufficient_scope(scope: &'static str) -> Self {

@@ -11,7 +11,7 @@ fn hash() -> String {
     bcrypt::hash("test password", 4).unwrap()
 }
 
-pub(super) async fn guarded(settings: Value) -> TestApp {
+pub(crate) async fn guarded(settings: Value) -> TestApp {
     let mut all =
         json!({"dev_mode": false, "auth": {"basic": {"user": "ada", "password_hash": hash()}}});
     for (key, value) in settings.as_object().unwrap() {
@@ -20,7 +20,7 @@ pub(super) async fn guarded(settings: Value) -> TestApp {
     TestApp::with(Script::text("Hello."), all).await
 }
 
-pub(super) fn right() -> String {
+pub(crate) fn right() -> String {
     format!("Basic {}", BASE64_STANDARD.encode("ada:test password"))
 }
 
@@ -107,7 +107,7 @@ async fn the_right_credentials_come_in_and_wrong_ones_are_counted() {
     };
     assert_eq!(providers(right()).await.status, 200);
     let wrong = || format!("Basic {}", BASE64_STANDARD.encode("ada:wrong"));
-    for _ in 0..3 {
+    for _ in 0..4 {
         assert_eq!(providers(wrong()).await.status, 401);
     }
     let shut = providers(wrong()).await;

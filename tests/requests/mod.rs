@@ -7,7 +7,7 @@ mod browsers;
 mod exports;
 mod history;
 mod idempotency;
-mod login;
+pub(crate) mod login;
 mod metrics;
 mod openapi;
 mod pdfs;

@@ -106,3 +106,67 @@ async fn who_waits_with_the_body_is_refused_without_it() {
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     app.close().await;
 }
+
+/// Whoever begins a body and does not go on with it holds no connection: neither where it is read, nor where it is thrown away.
+#[tokio::test]
+async fn a_body_that_stands_still_is_not_waited_for() {
+    let app = guarded(json!({"http": {"body_idle_ms": 100}})).await;
+    let login = format!("authorization: {}\r\n", right());
+    for (line, headers, status) in [
+        ("POST /api/run", login.as_str(), 408),
+        ("POST /api/run", "", 401),
+        ("GET /_ping", "", 200),
+    ] {
+        for framing in ["content-length: 1000", "transfer-encoding: chunked"] {
+            let request = format!(
+                "{line} HTTP/1.1\r\nhost: x\r\n{headers}content-type: application/json\r\n{framing}\r\n\r\n5\r\n{{\"a\":"
+            );
+            // It ends: the connection was closed.
+            let answer = ask(&app, request.as_bytes()).await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}")),
+                "{line} {framing}: {answer}"
+            );
+            if status == 408 {
+                assert!(answer.contains("connection: close\r\n"), "{answer}");
+                assert!(answer.contains("/problems/request-timeout"), "{answer}");
+            }
+        }
+    }
+    let history = app
+        .request("GET", "/api/run")
+        .header("authorization", right());
+    assert_eq!(app.send(history).await.json()["runs"], json!([]));
+    app.close().await;
+}
+
+/// What the headers say is judged by them: who asks first whether to send such a body, or sends none of it, is not waited for.
+#[tokio::test]
+async fn length_and_type_are_judged_before_the_body() {
+    // In DEV_MODE, where no login stands before it.
+    let app = TestApp::spawn(Script::text("Hello.")).await;
+    let nobody = "00000000-0000-7000-8000-000000000000";
+    for path in [
+        "POST /api/run",
+        &format!("POST /api/run/{nobody}/stop"),
+        &format!("PATCH /api/run/{nobody}/bot/0"),
+    ] {
+        for (headers, status) in [
+            (
+                "content-type: application/json\r\ncontent-length: 262145",
+                413,
+            ),
+            ("content-type: text/plain\r\ncontent-length: 2", 415),
+            ("content-length: 2", 415),
+        ] {
+            let request =
+                format!("{path} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n{headers}\r\n\r\n");
+            let answer = ask(&app, request.as_bytes()).await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}")),
+                "{path} {headers}: {answer}"
+            );
+        }
+    }
+    app.close().await;
+}

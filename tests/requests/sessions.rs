@@ -593,7 +593,12 @@ async fn without_a_client_there_are_no_logins() {
             ("POST", "/auth/logout"),
             ("POST", "/auth/backchannel-logout"),
         ] {
-            let answer = app.send(app.request(method, path)).await;
+            let answer = app
+                .send(
+                    app.request(method, path)
+                        .header("content-type", "application/x-www-form-urlencoded"),
+                )
+                .await;
             assert_eq!(
                 (answer.status, answer.problem().as_str()),
                 (404, "not-found"),
@@ -720,6 +725,8 @@ async fn every_status_of_a_login() {
     show("log_out", &ada.ask(app, "POST", "/auth/logout").await);
     show("end_logins", &house.logout_token(|token| token).await);
     show("end_logins", &house.send_logout("a=b").await);
+    let untyped = app.request("POST", "/auth/backchannel-logout");
+    show("end_logins", &app.send(untyped.body("{}")).await);
     house.app.close().await;
     let none = TestApp::spawn(Script::default()).await;
     for (id, method, path) in [
@@ -727,7 +734,9 @@ async fn every_status_of_a_login() {
         ("log_out", "POST", "/auth/logout"),
         ("end_logins", "POST", "/auth/backchannel-logout"),
     ] {
-        show(id, &none.send(none.request(method, path)).await);
+        let request = none.request(method, path);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        show(id, &none.send(request).await);
     }
     none.close().await;
     insta::assert_snapshot!("logins", blocks.join("\n\n"));

@@ -126,6 +126,28 @@ async fn with_a_body_that_is_too_large() {
 }
 
 #[tokio::test]
+async fn with_a_body_that_does_not_come() {
+    let app = TestApp::with(Script::default(), json!({"http": {"body_idle_ms": 50}})).await;
+    let ask = |_, request: reqwest::RequestBuilder| {
+        let never = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        request.body(reqwest::Body::wrap_stream(never))
+    };
+    insta::assert_snapshot!(of_every_route(&app, 408, |_| true, ask).await, @r#"
+    every route → 408
+    content-type: application/problem+json
+
+    {
+      "detail": "the body stood still for 50 ms",
+      "request_id": "7f0c1d2e-3a4b-4c5d-8e6f-708192a3b4c5",
+      "status": 408,
+      "title": "Request timeout",
+      "type": "/problems/request-timeout"
+    }
+    "#);
+    app.close().await;
+}
+
+#[tokio::test]
 async fn when_the_database_is_broken_and_when_it_is_away() {
     let app = TestApp::spawn(Script::default()).await;
     // Whatever a route asks for is not there. What writes events or looks for free runs never comes by meanwhile.

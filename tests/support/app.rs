@@ -9,7 +9,7 @@ use loco_rs::{
     environment::Environment,
 };
 use parley::{
-    app::{App, Parts, ServeOptions, serve},
+    app::{App, Parts, ServeOptions, serve, serve_options},
     simulator::{Script, Simulator},
 };
 use serde_json::{Value, json};
@@ -144,6 +144,7 @@ impl TestApp {
             header_timeout: Duration::from_secs(1),
             keep_alive: Duration::from_secs(60),
             grace: Duration::from_secs(5),
+            ..serve_options(&booted.app_context).unwrap()
         };
         let told = shutdown.clone().cancelled_owned();
         let server = tokio::spawn(serve(listener, booted.router.unwrap(), options, told));

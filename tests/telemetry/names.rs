@@ -68,6 +68,7 @@ fn everything() -> String {
         },
         Happening::LoginRefused(LoginRefusal::TooMany),
         Happening::RateLimited { policy: "p" },
+        Happening::ConnectionRefused { limit: "l" },
         Happening::RequestAnswered {
             method: "GET",
             route: Some("/x"),

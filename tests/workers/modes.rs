@@ -158,6 +158,17 @@ async fn a_worker_can_be_watched() {
         ] {
             assert_eq!(get(path).await.unwrap().status(), status, "{path}");
         }
+        let refused = client().post(format!("http://{binding}/metrics")).send();
+        let refused = refused.await.unwrap();
+        let header = |name| refused.headers()[name].to_str().unwrap();
+        assert_eq!(
+            (
+                refused.status().as_u16(),
+                header("allow"),
+                header("content-type")
+            ),
+            (405, "GET,HEAD", "application/problem+json")
+        );
         let seen = Scrape::at(&format!("http://{binding}")).await;
         assert_eq!(seen.sum("parley_driving", &[]), 1.0);
         if arguments.is_empty() {

@@ -109,6 +109,7 @@ fn complete(operation: &mut Operation, method: &HttpMethod) {
             never_null(schema);
         }
     }
+    let has_body = operation.request_body.is_some();
     if let Some(RefOr::T(body)) = &mut operation.request_body {
         for content in body.content.values_mut() {
             if let RefOr::T(content) = content
@@ -129,6 +130,9 @@ fn complete(operation: &mut Operation, method: &HttpMethod) {
         add("429");
         // The issuer of a token is down.
         add("503");
+    }
+    if has_body {
+        add("408");
     }
     // A page of another site changes nothing; and runs take a scope.
     let runs = |tag: &String| tag == "runs";
@@ -158,6 +162,7 @@ fn problem(status: &str) -> Response {
             &[],
         ),
         "404" => ("There is no such thing", &[]),
+        "408" => ("The body did not come in time", &[]),
         "409" => ("Not as the run stands", &[]),
         "412" => ("`If-Match` names another version", &[]),
         "413" => ("The body is too large", &[]),

@@ -186,3 +186,17 @@ fn what_does_nothing_in_the_mode_is_told() {
     assert_eq!(wanting(json!({"mode": "both", "basic": user})), 1);
     assert_eq!(wanting(json!({"mode": "oidc", "oidc": issuer})), 0);
 }
+
+#[test]
+fn the_threads_of_passwords_are_a_number_within_bounds() {
+    assert_eq!(load(&json!({}), []).unwrap().hash_threads, 2);
+    let threads = |threads: Value| load(&json!({"basic": {"hash_threads": threads}}), []);
+    assert_eq!(threads(json!(64)).unwrap().hash_threads, 64);
+    for (wrong, says) in [(0, "at least 1"), (65, "at most 64")] {
+        let yaml = json!({"auth": {"basic": {"hash_threads": wrong}}});
+        let mistakes = Settings::load(Some(&yaml), &Environment::default(), &[], false);
+        let mistakes = mistakes.unwrap_err().to_string();
+        let told = format!("settings.auth.basic.hash_threads: must be {says}");
+        assert!(mistakes.contains(&told), "{mistakes}");
+    }
+}

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Limit;
 
-/// What a provider may send, and what owners and clients may have at once or within a day.
+/// What a provider may send, how many may be connected, and what owners and clients may have at once or within a day.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(default)]
@@ -17,6 +17,12 @@ pub(in crate::settings) struct Limits {
     pub(in crate::settings) streams: Option<Limit<1>>,
     /// The most of them from one client's address; one over it is answered 429. If it is not set: no bound.
     pub(in crate::settings) streams_per_client: Option<Limit<1>>,
+    /// The most connections of clients to one process. One more is answered 503 with `Retry-After` and closed; if very many come at once,
+    /// closed without an answer. `/_ping` and `/_health` are answered all the same. If it is not set: no bound.
+    pub(in crate::settings) connections: Option<Limit<1>>,
+    /// The same for the connections of one client's address, of IPv6 its /64. Proxies of `http.trusted_proxies` are many clients: theirs
+    /// count in all alone. No bound in `DEV_MODE`, nor if it is not set.
+    pub(in crate::settings) connections_per_client: Option<Limit<1>>,
     pub(in crate::settings) per_owner: PerOwner,
 }
 

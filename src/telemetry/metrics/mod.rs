@@ -74,6 +74,7 @@ impl Counts for Metrics {
             } => self.service.database_asked(what, took, trouble),
             Happening::LoginRefused(reason) => self.service.login_refused(reason),
             Happening::RateLimited { policy } => self.service.rate_limited(policy),
+            Happening::ConnectionRefused { limit } => self.service.connection_refused(limit),
             Happening::RequestAnswered {
                 method,
                 route,

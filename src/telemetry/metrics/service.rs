@@ -28,6 +28,9 @@ const RUN_CREATIONS: Limit = Limit {
     limit: "run-creations",
 };
 
+/// The limits on connections.
+const CONNECTIONS: [&str; 2] = ["connections", "connections_per_client"];
+
 /// The statuses of answers that are ours to mend.
 const OUR_ERRORS: [u16; 2] = [500, 503];
 
@@ -37,6 +40,7 @@ pub(super) struct Service {
     database_errors: Family<Trouble, Counter>,
     login_refusals: Family<Reason, Counter>,
     rate_limited: Family<Limit, Counter>,
+    connections_refused: Family<Limit, Counter>,
     requests: Family<Answer, Counter>,
     request_durations: Timed<Request>,
     bytes_sent: Family<Route, Sum>,
@@ -65,6 +69,11 @@ impl Service {
                 registry,
                 "rate_limited",
                 "Requests that were more than a client may make",
+            ),
+            connections_refused: register(
+                registry,
+                "connections_refused",
+                "Connections that were refused because there were as many as there may be",
             ),
             requests: register(
                 registry,
@@ -96,6 +105,7 @@ impl Service {
             LoginRefusal::WrongTicket,
             LoginRefusal::ExpiredToken,
             LoginRefusal::IssuerUnavailable,
+            LoginRefusal::Busy,
             LoginRefusal::TooMany,
         ] {
             drop(self.login_refusals.get_or_create(&Reason {
@@ -103,6 +113,9 @@ impl Service {
             }));
         }
         drop(self.rate_limited.get_or_create(&RUN_CREATIONS));
+        for limit in CONNECTIONS {
+            drop(self.connections_refused.get_or_create(&Limit { limit }));
+        }
         for what in [
             DatabaseCall::Begin,
             DatabaseCall::Statement,
@@ -149,6 +162,11 @@ impl Service {
 
     pub(super) fn rate_limited(&self, limit: &'static str) {
         self.rate_limited.get_or_create(&Limit { limit }).inc();
+    }
+
+    pub(super) fn connection_refused(&self, limit: &'static str) {
+        let limit = Limit { limit };
+        self.connections_refused.get_or_create(&limit).inc();
     }
 
     pub(super) fn answered(&self, word: &str, template: Option<&str>, status: u16, took: Duration) {

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use crate::{
+    controllers::extract::BodyLimits,
     conversation::{Cost, Daily, Quotas},
     identity::{Forwarded, PlaceLimits, Places},
     settings::{Allowance, ForwardedBy, Settings},
@@ -22,6 +23,15 @@ pub(super) fn quotas(settings: &Settings) -> Quotas {
             tokens: allowance.tokens_per_day,
             cost: allowance.cost_per_day.map(Cost::from_micros),
         },
+    }
+}
+
+/// What bounds bodies.
+pub(super) fn bodies(settings: &Settings) -> BodyLimits {
+    BodyLimits {
+        bytes: settings.http.body_limit_bytes,
+        idle: settings.http.body_idle,
+        whole: settings.http.body_timeout,
     }
 }
 

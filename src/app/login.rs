@@ -8,10 +8,11 @@ use url::{Host, Url};
 use super::parts::settings_of;
 use crate::{
     identity::{
-        BasicCredential, ClientConfig, IssuerConfig, Oidc, Scopes, SessionConfig, Sessions, Tickets,
+        BasicCredential, ClientConfig, ClientSecret, IssuerConfig, Oidc, Scopes, SessionConfig,
+        Sessions, Tickets,
     },
     models::Store,
-    settings::{Auth, Client, Settings},
+    settings::{self, Auth, Client, Settings},
     views::protected_resource::ProtectedResource,
 };
 
@@ -36,15 +37,22 @@ pub(super) fn oidc(settings: &Settings) -> Result<Option<Arc<Oidc>>> {
         accept_plain_jwt: issuer.accept_plain_jwt,
         leeway: issuer.leeway,
         client: issuer.client.as_ref().map(client),
+        introspection: issuer.introspection.as_ref().map(secret),
     });
     let oidc = Oidc::start(issuers.collect()).map_err(Error::wrap)?;
     Ok(Some(Arc::new(oidc)))
 }
 
-fn client(client: &Client) -> ClientConfig {
-    ClientConfig {
+fn secret(client: &settings::ClientSecret) -> ClientSecret {
+    ClientSecret {
         id: client.id.clone(),
         secret: client.secret.clone(),
+    }
+}
+
+fn client(client: &Client) -> ClientConfig {
+    ClientConfig {
+        client: secret(&client.secret),
         scopes: client.scopes.clone(),
         grants: Scopes::named(client.grants.iter().map(String::as_str)),
         backchannel_logout: client.backchannel_logout,

@@ -22,7 +22,7 @@ use super::{
     telemetry::{Sources, Telemetry},
 };
 use crate::{
-    controllers::extract::{BodyLimits, Door},
+    controllers::extract::Door,
     conversation::{Catalogue, Meter, RetryPolicy},
     event_log::EventLog,
     identity::{Authenticator, LoginLimits, Oidc},
@@ -123,11 +123,7 @@ impl Parts {
             runs: runs.clone(),
             stream: stream_settings(&settings),
             shutdown: shutdown.clone(),
-            bodies: BodyLimits {
-                bytes: settings.http.body_limit_bytes,
-                idle: settings.http.body_idle,
-                whole: settings.http.body_timeout,
-            },
+            bodies: limits::bodies(&settings),
             protected_resource: login::protected_resource(ctx)?,
             tickets: login::tickets(&settings),
             sessions,

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     BasicCredential, Caller, ClientKey, Oidc, RateLimiter, Tickets, TokenError, Verdict,
     basic::{Credentials, Users},
+    failures::Failures,
     ticket::now,
 };
 
@@ -58,6 +59,8 @@ pub struct Authenticator {
     /// Of each kind by itself: who comes again and again with an old ticket can still log in. Those of passwords are with the users.
     wrong_tokens: RateLimiter,
     wrong_tickets: RateLimiter,
+    /// Of those that an issuer was asked about.
+    unknown_tokens: Failures,
 }
 
 /// How much wrong credentials may cost.
@@ -88,6 +91,7 @@ impl Authenticator {
             tickets,
             wrong_tokens: RateLimiter::per_minute(failures_per_minute),
             wrong_tickets: RateLimiter::per_minute(failures_per_minute),
+            unknown_tokens: Failures::per_minute(failures_per_minute),
         }
     }
 
@@ -127,12 +131,35 @@ impl Authenticator {
             .as_ref()
             .filter(|_| is("bearer") && !given.is_empty())
         {
-            let checked = oidc.check(given).await;
-            let caller = checked.map_err(|error| self.refused(error, client))?;
+            let caller = match oidc.check(given).await {
+                Err(TokenError::Malformed) if oidc.introspects(given) => {
+                    self.introspect(oidc, given, client).await?
+                }
+                checked => checked.map_err(|error| self.refused(error, client))?,
+            };
             let login = Login::Bearer;
             return Ok(Admitted { caller, login });
         }
         Err(Denied::NoCredentials)
+    }
+
+    /// Who is asking, by what the issuer says of a token. That is dear: who was wrong too often has its issuer not asked.
+    async fn introspect(
+        &self,
+        oidc: &Oidc,
+        token: &str,
+        client: ClientKey,
+    ) -> Result<Caller, Denied> {
+        if let Some(retry_after) = self.unknown_tokens.wait(client) {
+            return Err(Denied::TooMany { retry_after });
+        }
+        let said = oidc.introspect(token).await;
+        said.map_err(|error| {
+            if !matches!(error, TokenError::Expired | TokenError::Unavailable { .. }) {
+                self.unknown_tokens.count(client);
+            }
+            Denied::Token(error)
+        })
     }
 
     /// Who is asking, by a ticket.

@@ -24,7 +24,7 @@ pub use basic::{BasicCredential, hash_password};
 pub use caller::{Caller, Scope, Scopes};
 pub use client::{ClientKey, Forwarded, client_address};
 pub use limit::{Claim, RateLimiter, Verdict};
-pub use oidc::{ClientConfig, IssuerConfig, LoginError, Oidc, TokenError};
+pub use oidc::{ClientConfig, ClientSecret, IssuerConfig, LoginError, Oidc, TokenError};
 pub use places::{NoPlace, Place, PlaceLimits, Places};
 pub use sessions::{Answer, LocalPath, NotEnded, NotLocal, Redirect, SessionConfig, Sessions};
 pub use ticket::{Ticket, Tickets};

@@ -87,15 +87,24 @@ pub struct Issuer {
     pub leeway: Duration,
     /// Who we are where its people log in by a browser.
     pub client: Option<Client>,
+    /// Who we are where it is asked what tokens are that do not say so themselves.
+    pub introspection: Option<ClientSecret>,
+}
+
+/// Who we are for an issuer, and how we show it.
+#[derive(Debug, Clone)]
+pub struct ClientSecret {
+    /// `client_id`.
+    pub id: String,
+    /// `client_secret`; a public client has none.
+    pub secret: Option<SecretString>,
 }
 
 /// Who we are for an issuer whose people log in by a browser.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// `client_id`.
-    pub id: String,
-    /// `client_secret`; a public client has none.
-    pub secret: Option<SecretString>,
+    /// The client.
+    pub secret: ClientSecret,
     /// What is asked for.
     pub scopes: Vec<String>,
     /// What everybody who logs in may do.
@@ -360,45 +369,72 @@ impl Reader<'_> {
             accept_plain_jwt: file.accept_plain_jwt,
             leeway: Duration::from_secs(file.leeway_seconds.0),
             client: self.client(place, &file.login),
+            introspection: self.introspection(place, &file.introspection),
         }
     }
 
-    fn client(&mut self, place: &impl Fn(&str) -> String, file: &file::Login) -> Option<Client> {
-        let Some(id) = file.client_id.clone().filter(|id| !id.is_empty()) else {
-            if file.client_secret_env.is_some() {
+    fn introspection(
+        &mut self,
+        place: &impl Fn(&str) -> String,
+        file: &file::Introspection,
+    ) -> Option<ClientSecret> {
+        let (id, variable) = (&file.client_id, &file.client_secret_env);
+        let place = |key: &str| place(&format!("introspection.{key}"));
+        let client = self.client_secret(&place, id.as_ref(), variable.as_ref())?;
+        if variable.is_none() {
+            let reason = "is missing: issuers say what a token is only to whom they know";
+            self.mistakes.add(place("client_secret_env"), reason);
+        }
+        Some(client)
+    }
+
+    fn client_secret(
+        &mut self,
+        place: &impl Fn(&str) -> String,
+        id: Option<&String>,
+        variable: Option<&String>,
+    ) -> Option<ClientSecret> {
+        let Some(id) = id.filter(|id| !id.is_empty()).cloned() else {
+            if variable.is_some() {
                 let reason = "is missing, while client_secret_env is set";
-                self.mistakes.add(place("login.client_id"), reason);
+                self.mistakes.add(place("client_id"), reason);
             }
             return None;
         };
-        let secret = file.client_secret_env.as_ref().and_then(|variable| {
+        let secret = variable.and_then(|variable| {
             let found = self.env.get(variable).filter(|_| is_variable(variable));
             if found.is_none() {
                 // The value is not repeated: it may be the secret itself, put here by mistake.
                 let reason = "must be the name of an environment variable in capitals that is set";
-                self.mistakes.add(place("login.client_secret_env"), reason);
+                self.mistakes.add(place("client_secret_env"), reason);
             }
             found.map(SecretString::from)
         });
+        Some(ClientSecret { id, secret })
+    }
+
+    fn client(&mut self, place: &impl Fn(&str) -> String, file: &file::Login) -> Option<Client> {
+        let (id, variable) = (&file.client_id, &file.client_secret_env);
+        let place = |key: &str| place(&format!("login.{key}"));
+        let secret = self.client_secret(&place, id.as_ref(), variable.as_ref())?;
         if file
             .grants
             .iter()
             .any(|scope| !SCOPES.contains(&scope.as_str()))
         {
             let reason = format!("must be of {}", SCOPES.join(", "));
-            self.mistakes.add(place("login.grants"), reason);
+            self.mistakes.add(place("grants"), reason);
         }
         let usual = || ["runs:read", "runs:write"].map(str::to_owned).to_vec();
         let mut scopes = file.scopes.clone().unwrap_or_else(usual);
         if scopes.iter().any(|scope| !is_scope(scope)) {
             let reason = "must be names without blanks, quotes and backslashes";
-            self.mistakes.add(place("login.scopes"), reason);
+            self.mistakes.add(place("scopes"), reason);
         }
         if !scopes.iter().any(|scope| scope == "openid") {
             scopes.insert(0, "openid".to_owned());
         }
         Some(Client {
-            id,
             secret,
             scopes,
             grants: file.grants.clone(),

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub(super) use self::{
-    auth::{Auth, Basic, BasicUser, Issuer, Login},
+    auth::{Auth, Basic, BasicUser, Introspection, Issuer, Login},
     limits::{Limits, PerOwner},
 };
 use super::{Api, ForwardedBy, MaxTokensField, SystemRole};

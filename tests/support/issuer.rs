@@ -12,11 +12,11 @@ use std::{
 use axum::{
     Form, Router,
     extract::{Query, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use base64::Engine as _;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
@@ -67,6 +67,9 @@ struct Desk {
     granted: Mutex<Vec<Granted>>,
     /// What it says was given; `None`: it says nothing.
     scope: Mutex<Option<String>>,
+    /// What it says of tokens that say nothing by themselves.
+    opaque: Mutex<HashMap<String, Value>>,
+    questions: AtomicUsize,
     /// `client_secret` of the client; `None`: a public one.
     secret: Mutex<Option<String>>,
     keys: Mutex<Vec<Value>>,
@@ -96,6 +99,8 @@ impl Issuer {
                 vouch: Mutex::new(None),
                 granted: Mutex::default(),
                 scope: Mutex::new(None),
+                opaque: Mutex::default(),
+                questions: AtomicUsize::new(0),
                 secret: Mutex::new(None),
                 keys: Mutex::new(vec![key.jwk()]),
                 mood: Mutex::new(Mood::Well),
@@ -116,6 +121,7 @@ impl Issuer {
             .route("/elsewhere", get(keys))
             .route("/realm/authorize", get(authorize))
             .route("/realm/token", post(redeem))
+            .route("/realm/introspect", post(introspect))
             .with_state(Arc::clone(&self.desk));
         let server = async move { axum::serve(listener, router).await.unwrap() };
         self.server = Some(tokio::spawn(server));
@@ -148,6 +154,20 @@ impl Issuer {
     /// What it says that it gives.
     pub(crate) fn give(&self, scope: Option<&str>) {
         *self.desk.scope.lock().unwrap() = scope.map(str::to_owned);
+    }
+
+    /// What it says of that token from now on.
+    pub(crate) fn say(&self, token: &str, said: Value) {
+        self.desk
+            .opaque
+            .lock()
+            .unwrap()
+            .insert(token.to_owned(), said);
+    }
+
+    /// How often it was asked what a token is.
+    pub(crate) fn introspections(&self) -> usize {
+        self.desk.questions.load(Ordering::Relaxed)
     }
 
     /// Its client has that secret.
@@ -198,6 +218,7 @@ async fn discovery(State(desk): State<Arc<Desk>>) -> Response {
             "authorization_endpoint": format!("{url}/authorize"),
             "token_endpoint": format!("{url}/token"),
             "end_session_endpoint": format!("{url}/logout"),
+            "introspection_endpoint": format!("{url}/introspect"),
         }),
     };
     answer(mood, &document).await
@@ -216,6 +237,38 @@ async fn authorize(
         .append_pair("iss", &desk.url);
     desk.granted.lock().unwrap().push(Granted { code, asked });
     (StatusCode::FOUND, [(header::LOCATION, String::from(back))]).into_response()
+}
+
+/// Whether that is Basic auth by a client's id and secret, each encoded as in a form (RFC 6749, section 2.3.1).
+fn knows(basic: Option<&HeaderValue>, id: &str, secret: &str) -> bool {
+    let given = basic.and_then(|basic| basic.to_str().ok()?.strip_prefix("Basic "));
+    let given = given.and_then(|given| BASE64_STANDARD.decode(given).ok());
+    let given = given.and_then(|given| String::from_utf8(given).ok());
+    let Some((left, right)) = given.as_ref().and_then(|given| given.split_once(':')) else {
+        return false;
+    };
+    let decoded = |text: &str| {
+        let mut pairs = url::form_urlencoded::parse(text.as_bytes());
+        pairs.next().map(|(text, _)| text.into_owned())
+    };
+    decoded(left).as_deref() == Some(id) && decoded(right).as_deref() == Some(secret)
+}
+
+/// Says what a token is, to whom it knows.
+async fn introspect(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    Form(form): Form<HashMap<String, String>>,
+) -> Response {
+    desk.questions.fetch_add(1, Ordering::Relaxed);
+    let secret = desk.secret.lock().unwrap().clone().unwrap_or_default();
+    if !knows(headers.get(header::AUTHORIZATION), "parley", &secret) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let known = desk.opaque.lock().unwrap().get(&form["token"]).cloned();
+    let said = known.unwrap_or_else(|| json!({"active": false}));
+    let mood = *desk.mood.lock().unwrap();
+    answer(mood, &said).await
 }
 
 /// Redeems a code, once, for who has the verifier and is the client.
@@ -242,11 +295,7 @@ async fn redeem(
     let basic = headers.get(header::AUTHORIZATION).cloned();
     let right = match desk.secret.lock().unwrap().as_deref() {
         None => form.get("client_id") == Some(&asked["client_id"]) && basic.is_none(),
-        Some(secret) => {
-            let pair = format!("{}:{secret}", asked["client_id"]);
-            let pair = base64::prelude::BASE64_STANDARD.encode(pair);
-            basic.is_some_and(|basic| basic == format!("Basic {pair}"))
-        }
+        Some(secret) => knows(basic.as_ref(), &asked["client_id"], secret),
     };
     let challenge = super::keys::base64url(Sha256::digest(&form["code_verifier"]));
     let same = form["redirect_uri"] == asked["redirect_uri"]

@@ -58,8 +58,7 @@ pub(super) fn check_kind(
 pub(super) fn read(claims: &Members, now: u64, leeway: u64) -> Result<Claims, TokenError> {
     let subject = claims.get("sub").and_then(Value::as_str);
     let subject = subject
-        .filter(|subject| !subject.is_empty() && subject.len() <= MAX_SUBJECT)
-        .filter(|subject| !subject.contains(char::is_control))
+        .filter(|subject| is_subject(subject))
         .ok_or(TokenError::Claim("sub"))?;
     if let Some(issued) = claims.get("iat") {
         let issued = seconds(issued).ok_or(TokenError::Claim("iat"))?;
@@ -73,6 +72,11 @@ pub(super) fn read(claims: &Members, now: u64, leeway: u64) -> Result<Claims, To
         scopes: scopes(claims)?,
         expires: expires.ok_or(TokenError::Claim("exp"))?,
     })
+}
+
+/// Whether somebody can have that name.
+pub(super) fn is_subject(subject: &str) -> bool {
+    !subject.is_empty() && subject.len() <= MAX_SUBJECT && !subject.contains(char::is_control)
 }
 
 /// A `NumericDate` (RFC 7519, section 2): it may have a fraction.

@@ -28,13 +28,20 @@ const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 /// How soon to try again, where nobody knows.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Who we are for an issuer whose people log in by a browser.
+/// Who we are for an issuer, and how we show it.
 #[derive(Debug, Clone)]
-pub struct ClientConfig {
+pub struct ClientSecret {
     /// `client_id`.
     pub id: String,
     /// `client_secret`; a public client has none.
     pub secret: Option<SecretString>,
+}
+
+/// Who we are for an issuer whose people log in by a browser.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// The client.
+    pub client: ClientSecret,
     /// What is asked for.
     pub scopes: Vec<String>,
     /// What whoever logs in may do, whatever the issuer says.
@@ -155,7 +162,7 @@ impl Oidc {
         address
             .query_pairs_mut()
             .append_pair("response_type", "code")
-            .append_pair("client_id", &client.id)
+            .append_pair("client_id", &client.client.id)
             .append_pair("redirect_uri", callback)
             .append_pair("scope", &client.scopes.join(" "))
             .append_pair("state", &attempt.state)
@@ -206,7 +213,7 @@ impl Oidc {
     ) -> Result<Redeemed, LoginError> {
         let address = endpoints.token.clone().ok_or(unavailable())?;
         let request = self.http.post(address);
-        let request = authenticated(request, endpoints, client, |form| {
+        let request = authenticated(request, endpoints, &client.client, |form| {
             form.append_pair("grant_type", "authorization_code")
                 .append_pair("code", code)
                 .append_pair("redirect_uri", callback)
@@ -238,7 +245,7 @@ impl Oidc {
         let mut address = issuer.endpoints().await.ok()?.end_session.clone()?;
         address
             .query_pairs_mut()
-            .append_pair("client_id", &client.id);
+            .append_pair("client_id", &client.client.id);
         Some(address)
     }
 
@@ -270,7 +277,7 @@ impl Oidc {
         for name in ["iat", "jti"] {
             claims.get(name).ok_or(TokenError::Claim(name))?;
         }
-        let audience = [client.id.clone()];
+        let audience = [client.client.id.clone()];
         config
             .signed(
                 token,
@@ -291,10 +298,10 @@ impl Oidc {
 }
 
 /// A form for the issuer, in which the client says who it is (RFC 6749, section 2.3).
-fn authenticated(
+pub(super) fn authenticated(
     mut request: reqwest::RequestBuilder,
     endpoints: &Endpoints,
-    client: &ClientConfig,
+    client: &ClientSecret,
     fill: impl FnOnce(&mut form_urlencoded::Serializer<'_, String>),
 ) -> reqwest::RequestBuilder {
     let mut form = form_urlencoded::Serializer::new(String::new());
@@ -342,7 +349,7 @@ impl IssuerConfig {
             return Err(TokenError::Kind);
         }
         let required = ["iss", "aud", "exp", "sub"];
-        let audience = [client.id.clone()];
+        let audience = [client.client.id.clone()];
         self.signed(token, &unverified, issuer, &audience, &required)
             .await?;
         let said = &unverified.claims;
@@ -350,7 +357,7 @@ impl IssuerConfig {
         if text("nonce") != Some(nonce) {
             return Err(TokenError::Claim("nonce"));
         }
-        if !is_for(said, &client.id) {
+        if !is_for(said, &client.client.id) {
             return Err(TokenError::Claim("azp"));
         }
         let claims = claims::read(said, now(), self.leeway.as_secs())?;

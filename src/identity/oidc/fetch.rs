@@ -55,6 +55,8 @@ pub(super) struct Endpoints {
     pub(super) token: Option<Url>,
     /// Where people log out.
     pub(super) end_session: Option<Url>,
+    /// Where is said what a token is.
+    pub(super) introspection: Option<Url>,
     /// Whether it takes a client's secret in the body alone, and not as Basic auth, which is the default (`OpenID` Connect Discovery 1.0,
     /// section 3).
     pub(super) secret_in_body: bool,
@@ -67,6 +69,7 @@ struct Discovered {
     authorization_endpoint: Option<String>,
     token_endpoint: Option<String>,
     end_session_endpoint: Option<String>,
+    introspection_endpoint: Option<String>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
@@ -164,6 +167,7 @@ impl Source {
             authorization: address(said.authorization_endpoint),
             token: address(said.token_endpoint),
             end_session: address(said.end_session_endpoint),
+            introspection: address(said.introspection_endpoint),
             secret_in_body: takes("client_secret_post") && !takes("client_secret_basic"),
         })
     }

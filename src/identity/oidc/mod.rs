@@ -10,6 +10,7 @@ mod claims;
 mod code;
 mod crypto;
 mod fetch;
+mod introspection;
 mod issuer;
 mod keys;
 mod pace;
@@ -20,15 +21,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Validation, errors::ErrorKind};
 use moka::future::Cache;
 use serde::de::IgnoredAny;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(super) use self::code::{Attempt, error_code, random};
-pub use self::code::{ClientConfig, LoginError};
+pub use self::code::{ClientConfig, ClientSecret, LoginError};
 use self::{claims::Claims, issuer::Issuer, token::Unverified};
 use super::{Caller, digest::Digester};
 
 /// How long a token that was right is remembered, at most.
 const REMEMBERED: Duration = Duration::from_secs(60);
+/// How long a question to an issuer may wait for its place.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How many are remembered.
 const TOKENS: u64 = 10_000;
 
@@ -45,6 +49,8 @@ pub struct IssuerConfig {
     pub leeway: Duration,
     /// Who we are where its people log in by a browser; `None`: they do not.
     pub client: Option<ClientConfig>,
+    /// Who we are where it is asked what tokens are that do not say so themselves; `None`: those are not taken.
+    pub introspection: Option<ClientSecret>,
 }
 
 /// Why a token is not taken. What it says goes to whoever sent the token: nothing of the token is in it.
@@ -91,6 +97,9 @@ pub enum TokenError {
     /// A claim is missing or not as it must be.
     #[error("the claim {0} is missing or not as it must be")]
     Claim(&'static str),
+    /// Its issuer does not know it, or not any longer.
+    #[error("the token is not active")]
+    Inactive,
     /// The issuer is down, and without it nobody can know.
     #[error("the keys of the issuer cannot be had now")]
     Unavailable {
@@ -105,8 +114,10 @@ pub struct Oidc {
     issuers: Vec<(IssuerConfig, Issuer)>,
     remembered: Cache<[u8; 32], (Caller, u64)>,
     digester: Digester,
-    /// Asks issuers to redeem codes.
+    /// Asks issuers to redeem codes, and what tokens are.
     http: reqwest::Client,
+    /// The places of those who ask what a token is.
+    questions: Semaphore,
     tasks: TaskTracker,
     ended: CancellationToken,
 }
@@ -138,6 +149,7 @@ impl Oidc {
                 .build(),
             digester: Digester::new(),
             http,
+            questions: Semaphore::new(introspection::AT_ONCE),
             tasks,
             ended,
         })

@@ -200,3 +200,82 @@ fn the_threads_of_passwords_are_a_number_within_bounds() {
         assert!(mistakes.contains(&told), "{mistakes}");
     }
 }
+
+#[test]
+fn clients_of_an_issuer_are_set_up_whole_or_not_at_all() {
+    let one = |login: Value, introspection: Value| {
+        json!({"mode": "oidc", "oidc": [{
+            "issuer": "https://a.example", "audience": "parley", "login": login, "introspection": introspection,
+        }]})
+    };
+    let env = [("WEB_SECRET", "canary")];
+    let good = one(
+        json!({"client_id": "web", "client_secret_env": "WEB_SECRET", "scopes": ["email"], "grants": ["runs:read"]}),
+        json!({"client_id": "api", "client_secret_env": "WEB_SECRET"}),
+    );
+    let auth = load(&good, env).unwrap();
+    assert!(auth.takes_logins());
+    let client = auth.issuers[0].client.as_ref().unwrap();
+    assert_eq!(client.scopes, ["openid", "email"]);
+    assert!(client.secret.secret.is_some() && auth.issuers[0].introspection.is_some());
+    assert!(!format!("{auth:?}").contains("canary"));
+    let public = load(&one(json!({"client_id": "web"}), json!({})), env).unwrap();
+    let client = public.issuers[0].client.as_ref().unwrap();
+    assert_eq!(client.scopes, ["openid", "runs:read", "runs:write"]);
+    assert!(client.secret.secret.is_none() && public.issuers[0].introspection.is_none());
+    assert!(
+        !load(&one(json!({}), json!({})), env)
+            .unwrap()
+            .takes_logins()
+    );
+    for (login, introspection, place) in [
+        (
+            json!({"client_secret_env": "WEB_SECRET"}),
+            json!({}),
+            "login.client_id",
+        ),
+        (
+            json!({"client_id": "web", "client_secret_env": "NOT_SET"}),
+            json!({}),
+            "login.client_secret_env",
+        ),
+        (
+            json!({"client_id": "web", "client_secret_env": "the secret"}),
+            json!({}),
+            "login.client_secret_env",
+        ),
+        (
+            json!({"client_id": "web", "grants": ["runs:all"]}),
+            json!({}),
+            "login.grants",
+        ),
+        (
+            json!({"client_id": "web", "scopes": ["a b"]}),
+            json!({}),
+            "login.scopes",
+        ),
+        (
+            json!({}),
+            json!({"client_id": "api"}),
+            "introspection.client_secret_env",
+        ),
+        (
+            json!({}),
+            json!({"client_secret_env": "WEB_SECRET"}),
+            "introspection.client_id",
+        ),
+    ] {
+        let mistakes = load(&one(login, introspection), env).unwrap_err();
+        assert_eq!(mistakes, [format!("settings.auth.oidc[0].{place}")]);
+    }
+    let named = [
+        ("OIDC_ISSUER", "https://b.example"),
+        ("OIDC_AUDIENCE", "parley"),
+        ("OIDC_CLIENT_ID", "web"),
+    ];
+    assert!(
+        load(&json!({"mode": "oidc"}), named)
+            .unwrap()
+            .takes_logins()
+    );
+}

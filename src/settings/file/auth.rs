@@ -100,6 +100,7 @@ pub(in crate::settings) struct Issuer {
     /// By how much the issuer's clock and ours may differ.
     pub(in crate::settings) leeway_seconds: Limit<30, 0, 300>,
     pub(in crate::settings) login: Login,
+    pub(in crate::settings) introspection: Introspection,
 }
 
 /// People of this issuer log in by a browser, at `/auth/login` (authorization code flow with PKCE). The issuer must know the address
@@ -121,6 +122,18 @@ pub(in crate::settings) struct Login {
     pub(in crate::settings) grants: Vec<String>,
     /// Whether the issuer may end logins here, at `/auth/backchannel-logout` (OpenID Connect Back-Channel Logout).
     pub(in crate::settings) backchannel_logout: bool,
+}
+
+/// Access tokens that are no JWTs: this issuer is asked what they are (RFC 7662), and its word goes for 30 seconds. Its answer must name one
+/// of the audiences above.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
+#[serde(default)]
+pub(in crate::settings) struct Introspection {
+    /// Who Parley is there, as a client. If it is not set: such tokens are not taken.
+    pub(in crate::settings) client_id: Option<String>,
+    /// The name of the environment variable that has the client's secret.
+    pub(in crate::settings) client_secret_env: Option<String>,
 }
 
 /// Logins by a browser.

@@ -1,6 +1,7 @@
 //! Access tokens: who comes in with one, and what is said to those who do not.
 
 mod corpus;
+mod introspection;
 mod issuers;
 
 use serde_json::{Value, json};

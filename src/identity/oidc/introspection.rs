@@ -1,0 +1,170 @@
+//! Tokens that say nothing by themselves: their issuer is asked what they are (RFC 7662).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    IssuerConfig, Oidc, PATIENCE, TokenError, claims,
+    code::{ClientSecret, authenticated},
+    fetch::{FetchError, whole},
+    issuer::Issuer,
+    now,
+};
+use crate::identity::{Caller, Scopes};
+
+/// How long what an issuer has said is remembered: so long a token may still be taken that it has revoked.
+pub(super) const REMEMBERED: Duration = Duration::from_secs(30);
+
+/// How many questions may be open at once.
+pub(super) const AT_ONCE: usize = 16;
+
+/// How soon to try again, where nobody knows.
+const SOON: Duration = Duration::from_secs(5);
+
+/// What an issuer says of a token.
+#[derive(Deserialize)]
+struct Said {
+    active: bool,
+    #[serde(default)]
+    iss: Option<String>,
+    #[serde(default)]
+    aud: Value,
+    #[serde(default)]
+    sub: Option<String>,
+    #[serde(default)]
+    scope: Option<String>,
+    #[serde(default)]
+    exp: Option<f64>,
+    #[serde(default)]
+    nbf: Option<f64>,
+    #[serde(default)]
+    token_type: Option<String>,
+    /// The key that its holder would have to prove (RFC 7800): this is no bearer's.
+    #[serde(default)]
+    cnf: Option<Value>,
+}
+
+impl Oidc {
+    /// Whether an issuer would be asked what that token is: it has not the form of one that says so itself.
+    #[must_use]
+    pub fn introspects(&self, token: &str) -> bool {
+        let mut issuers = self.issuers.iter();
+        let opaque = token.len() <= super::token::MAX_TOKEN
+            && token.matches('.').count() != 2
+            && token.chars().all(is_of_one);
+        opaque && issuers.any(|(config, _)| config.introspection.is_some())
+    }
+
+    /// Whose token that is, by what its issuer says.
+    ///
+    /// # Errors
+    /// Why it is not taken. Where one issuer does not know it and another is down: that nobody knows.
+    pub async fn introspect(&self, token: &str) -> Result<Caller, TokenError> {
+        let place = tokio::time::timeout(PATIENCE, self.questions.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            return Err(TokenError::Unavailable { retry_after: SOON });
+        };
+        let mut refusal = TokenError::Inactive;
+        for (config, issuer) in &self.issuers {
+            let Some(client) = &config.introspection else {
+                continue;
+            };
+            match self.ask(config, issuer, client, token).await {
+                Ok((caller, until)) => {
+                    let digest = self.digester.digest(token.as_bytes());
+                    self.remembered
+                        .insert(digest, (caller.clone(), until))
+                        .await;
+                    return Ok(caller);
+                }
+                Err(TokenError::Inactive) => {}
+                Err(other) => refusal = other,
+            }
+        }
+        Err(refusal)
+    }
+
+    /// Who it is, and until when that is remembered.
+    async fn ask(
+        &self,
+        config: &IssuerConfig,
+        issuer: &Issuer,
+        client: &ClientSecret,
+        token: &str,
+    ) -> Result<(Caller, u64), TokenError> {
+        let endpoints = issuer.endpoints().await?;
+        let unavailable = || TokenError::Unavailable { retry_after: SOON };
+        let failed = |error: FetchError| {
+            tracing::warn!(issuer = config.issuer, %error, "an issuer cannot be asked what a token is");
+            unavailable()
+        };
+        let address = endpoints.introspection.clone();
+        let address = address.ok_or_else(|| failed(FetchError::Address))?;
+        let request = authenticated(self.http.post(address), &endpoints, client, |form| {
+            form.append_pair("token", token)
+                .append_pair("token_type_hint", "access_token");
+        });
+        let response = request.send().await.map_err(|error| failed(error.into()))?;
+        if response.status() != reqwest::StatusCode::OK {
+            // 401: it does not know us. That is no fault of the token's.
+            return Err(failed(FetchError::Status(response.status())));
+        }
+        let body = whole(response).await.map_err(failed)?;
+        let said: Said = serde_json::from_slice(&body).map_err(|error| failed(error.into()))?;
+        said.check(config)
+    }
+}
+
+impl Said {
+    fn check(self, config: &IssuerConfig) -> Result<(Caller, u64), TokenError> {
+        if !self.active {
+            return Err(TokenError::Inactive);
+        }
+        if self.iss.is_some_and(|issuer| issuer != config.issuer) {
+            return Err(TokenError::Issuer);
+        }
+        let ours = |name: &Value| {
+            let mut audience = config.audience.iter();
+            audience.any(|ours| name == ours.as_str())
+        };
+        // Without one, tokens for other servers would be taken, too.
+        if !(ours(&self.aud)
+            || self
+                .aud
+                .as_array()
+                .is_some_and(|names| names.iter().any(ours)))
+        {
+            return Err(TokenError::Audience);
+        }
+        let bearer = |kind: &String| kind.eq_ignore_ascii_case("bearer");
+        if !self.token_type.as_ref().is_none_or(bearer) || self.cnf.is_some() {
+            return Err(TokenError::Kind);
+        }
+        let (now, leeway) = (now(), config.leeway.as_secs());
+        let seconds = |time: f64| std::time::Duration::try_from_secs_f64(time).unwrap_or_default();
+        let ends = self.exp.map(|end| seconds(end).as_secs());
+        if ends.is_some_and(|end| end.saturating_add(leeway) <= now) {
+            return Err(TokenError::Expired);
+        }
+        let begins = self.nbf.map(|begin| seconds(begin).as_secs());
+        if begins.is_some_and(|begin| begin > now.saturating_add(leeway)) {
+            return Err(TokenError::NotYetValid);
+        }
+        let subject = self.sub.filter(|subject| claims::is_subject(subject));
+        let subject = subject.ok_or(TokenError::Claim("sub"))?;
+        let caller = Caller {
+            owner: Caller::subject_of(&config.issuer, &subject),
+            scopes: Scopes::named(self.scope.unwrap_or_default().split(' ')),
+            only: None,
+        };
+        let until = now + REMEMBERED.as_secs();
+        Ok((caller, ends.unwrap_or(until).min(until)))
+    }
+}
+
+/// RFC 6750, section 2.1.
+fn is_of_one(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._~+/=".contains(c)
+}

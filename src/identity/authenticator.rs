@@ -19,6 +19,18 @@ pub enum Login {
     Ticket,
 }
 
+impl Login {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Bearer => "bearer",
+            Self::Ticket => "ticket",
+        }
+    }
+}
+
 /// Somebody who was let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {

@@ -19,7 +19,7 @@ mod ticket;
 pub use authenticator::{Admitted, Authenticator, Denied, Login};
 pub use basic::{BasicCredential, hash_password};
 pub use caller::{Caller, Scope, Scopes};
-pub use client::{ClientKey, Forwarded, client_address};
+pub use client::{ClientAddress, ClientKey, Forwarded, client_address};
 pub use limit::{Claim, RateLimiter, Verdict};
 pub use oidc::{IssuerConfig, Oidc, TokenError};
 pub use places::{NoPlace, Place, PlaceLimits, Places};

@@ -14,7 +14,7 @@ use url::form_urlencoded;
 use super::{Guards, challenge};
 use crate::{
     conversation::{Happening, LoginRefusal},
-    identity::{Authenticator, Caller, Denied, Login, TokenError},
+    identity::{Authenticator, Caller, ClientAddress, ClientKey, Denied, Login, TokenError},
     views::{problem::Problem, rate_limit::whole_seconds},
 };
 
@@ -61,8 +61,8 @@ impl MiddlewareLayer for Auth {
 }
 
 async fn authenticate(State(guards): State<Guards>, mut request: Request, next: Next) -> Response {
-    let client = guards.client(&request);
-    request.extensions_mut().insert(client);
+    let address = guards.client(&request);
+    request.extensions_mut().insert(ClientAddress(address));
     let Some(authenticator) = &guards.authenticator else {
         request.extensions_mut().insert(Caller::nobody());
         return next.run(request).await;
@@ -75,6 +75,7 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
         .headers()
         .get(header::AUTHORIZATION)
         .map(HeaderValue::as_bytes);
+    let client = ClientKey::from(address);
     let checked = match ticket(&request).filter(|_| given.is_none()) {
         Some(ticket) => authenticator.check_ticket(&ticket, client),
         None => authenticator.check(given, client).await,
@@ -82,6 +83,7 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
     match checked {
         Ok(admitted) => {
             request.extensions_mut().insert(admitted.caller);
+            request.extensions_mut().insert(admitted.login);
             let answer = next.run(request).await;
             match admitted.login {
                 Login::Basic | Login::Ticket => answer,

@@ -7,6 +7,7 @@ use super::StoreError;
 /// All tables of ours; the one that the others speak of is the last.
 pub const TABLES: &[&str] = &[
     // tables-inject (do not remove: generated tables are named below it)
+    "audit",
     "spending",
     "creation_rates",
     "idempotency_keys",

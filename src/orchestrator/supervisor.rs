@@ -33,6 +33,7 @@ const SECOND_LOOK: u32 = 10;
 /// How often what is old is taken away, and how many runs at once: a transaction that is short for those who wait.
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
 const PRUNED: u64 = 50;
+const ACTS: u64 = 1_000;
 
 /// How often somebody who waits for another process looks whether it is done.
 const LOOK: Duration = Duration::from_millis(100);
@@ -170,7 +171,7 @@ impl Supervisor {
         self.inner.node.is_driving()
     }
 
-    /// Takes away what nobody needs any more: rings that were answered, answers that are not given again, and with a limit the
+    /// Takes away what nobody needs any more: rings that were answered, answers that are not given again, acts that were kept long enough, and with a limit the
     /// oldest runs that have ended.
     ///
     /// # Errors
@@ -181,7 +182,10 @@ impl Supervisor {
         }
         let Tools { store, config, .. } = &self.inner.tools;
         store.forget_expired_answers().await?;
-        store.forget_old_quotas(clock::now()).await?;
+        let now = clock::now();
+        store.forget_old_quotas(now).await?;
+        let before = now.before(config.audit_retention);
+        while store.forget_old_acts(before, ACTS).await?.is_some() {}
         if let Some(keep) = config.max_ended_runs {
             while store.prune_but_newest(keep, PRUNED).await? > 0 {}
         }

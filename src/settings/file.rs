@@ -46,6 +46,7 @@ pub(super) struct File {
     pub(super) orchestrator: Orchestrator,
     pub(super) database: Database,
     pub(super) retention: Retention,
+    pub(super) audit: Audit,
     pub(super) limits: Limits,
 }
 
@@ -321,4 +322,13 @@ pub(super) struct Database {
 pub(super) struct Retention {
     /// How many runs that are over are kept; the oldest go first.
     pub(super) ended_runs: Limit<1_000>,
+}
+
+/// What is kept of who started, changed, stopped, exported and deleted which run.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
+#[serde(default)]
+pub(super) struct Audit {
+    /// For how many days, also of runs that were deleted.
+    pub(super) retention_days: Limit<90, 1, 36_500>,
 }

@@ -76,6 +76,8 @@ pub struct Settings {
     pub database: Database,
     /// How many runs that have ended are kept in memory.
     pub ended_runs: u64,
+    /// How long it is kept who did what with which run.
+    pub audit_retention: Duration,
     /// The most bytes of text of a turn.
     pub turn_text_bytes: usize,
     /// The most bytes of one event of a provider.

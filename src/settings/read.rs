@@ -132,6 +132,7 @@ impl Reader<'_> {
             max_takeovers: narrow(orchestrator.max_takeovers.0),
             database: self.database(&file.database),
             ended_runs: file.retention.ended_runs.0,
+            audit_retention: days(file.audit.retention_days.0),
             turn_text_bytes: size(limits.turn_text_bytes.0),
             provider_event_bytes: size(limits.provider_event_bytes.0),
             server: self.server(),
@@ -262,6 +263,10 @@ fn allowance(limits: &file::Limits) -> Allowance {
 
 fn millis(number: u64) -> Duration {
     Duration::from_millis(number)
+}
+
+fn days(number: u64) -> Duration {
+    Duration::from_hours(number.saturating_mul(24))
 }
 
 fn narrow(number: u64) -> u32 {

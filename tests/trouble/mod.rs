@@ -1,6 +1,7 @@
 //! A database that is refused, gone, frozen, slow, full or read-only, and one that fails at every single exchange: nothing is lost or
 //! doubled, the API says that it passes, and all goes on by itself.
 
+mod audit;
 mod disk;
 mod exchanges;
 mod outage;

@@ -25,7 +25,8 @@ impl Modify for Common {
             .bearer_format("JWT")
             .description(Some(
                 "An access token (RFC 6750, RFC 9068), where the server takes them: `/.well-known/oauth-protected-resource` says whose. \
-                 Its scopes: `runs:read` to look at one's own runs, `runs:write` to start, change, stop and delete them.",
+                 Its scopes: `runs:read` to look at one's own runs, `runs:write` to start, change, stop and delete them; `runs:admin` is both, with \
+                 everybody's runs, and to see who did what with them.",
             ));
         if let Some(components) = &mut document.components {
             components.add_security_scheme("basic", SecurityScheme::Http(scheme.build()));

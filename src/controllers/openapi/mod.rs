@@ -19,7 +19,9 @@ use loco_rs::{controller::Routes, prelude::get};
 use utoipa::OpenApi;
 
 use self::{common::Common, examples::Examples};
-use super::{bots, docs, exports, health, metrics, protected_resource, providers, runs, streams};
+use super::{
+    audit, bots, docs, exports, health, metrics, protected_resource, providers, runs, streams,
+};
 use crate::views::{export::Format, problem::Problem, run::RunBotView};
 
 #[derive(OpenApi)]
@@ -35,6 +37,7 @@ use crate::views::{export::Format, problem::Problem, run::RunBotView};
         runs::get_run,
         runs::delete_run,
         runs::stop_run,
+        audit::list_acts,
         bots::update_bot,
         streams::stream_run,
         streams::make_ticket,

@@ -243,7 +243,7 @@ impl Runs {
                 Ok(Some(order))
             });
             let written = match mode {
-                StopMode::Now => inner.or_hang_up(id, Box::pin(written)).await,
+                StopMode::Now => inner.or_hang_up(id, &by, Box::pin(written)).await,
                 StopMode::AfterTurn => written.await,
             };
             match written {
@@ -433,18 +433,19 @@ impl Inner {
     async fn or_hang_up<T>(
         &self,
         id: RunId,
+        by: &Asker,
         mut written: impl Future<Output = Result<T, RunError>> + Unpin,
     ) -> Result<T, RunError> {
         let soon = tokio::time::timeout(STOP_SOON, &mut written).await;
         let written = match soon {
             Ok(written) => written,
             Err(_) => {
-                self.supervisor.hang_up(id).await;
+                self.supervisor.hang_up(id, by).await;
                 written.await
             }
         };
         match written {
-            Err(RunError::Unavailable(cause)) if self.supervisor.hang_up(id).await => {
+            Err(RunError::Unavailable(cause)) if self.supervisor.hang_up(id, by).await => {
                 Err(RunError::StopNotRecorded(cause))
             }
             written => written,

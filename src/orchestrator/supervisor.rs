@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 
 use super::{Config, Doorbell, clock, driver::Tools, node::Node};
 use crate::{
-    conversation::RunId,
+    conversation::{Asker, RunId},
     event_log::EventLog,
     models::{DrivingLock, Store, StoreError},
     providers::Registry,
@@ -81,6 +81,8 @@ struct Inner {
 struct Handle {
     /// Cancelled to stop the run in the middle of a turn.
     stop: CancellationToken,
+    /// Who has stopped the run while the database was away.
+    hung_up_by: Arc<OnceLock<Asker>>,
     /// Whether a provider is being asked.
     speaking: watch::Receiver<bool>,
     /// Cancelled by the task's end: then its provider's stream is closed and its last event is published.
@@ -268,6 +270,7 @@ impl Supervisor {
         let (speaks, speaking) = watch::channel(false);
         let handle = Handle {
             stop: CancellationToken::new(),
+            hung_up_by: Arc::default(),
             speaking,
             ended: CancellationToken::new(),
         };
@@ -296,7 +299,7 @@ impl Supervisor {
             let inner = &place.supervisor.inner;
             tokio::select! {
                 () = inner.shutdown.cancelled() => {}
-                () = inner.drive(run, inner.signals(handle.stop, speaks), suspicion) => {}
+                () = inner.drive(run, inner.signals(handle.stop, handle.hung_up_by, speaks), suspicion) => {}
             }
             drop(place);
         };
@@ -363,11 +366,12 @@ impl Supervisor {
     }
 
     /// Tells the run's task here to close its provider's stream and to end the run, and waits until the stream is closed. False
-    /// if the run has no task here.
-    pub(super) async fn hang_up(&self, run: RunId) -> bool {
+    /// if the run has no task here. If no command tells of the stop by then, it is written down with the run's end who has hung up.
+    pub(super) async fn hang_up(&self, run: RunId, by: &Asker) -> bool {
         let Some(handle) = self.handle(run) else {
             return false;
         };
+        handle.hung_up_by.get_or_init(|| by.clone());
         handle.stop.cancel();
         // A task that is gone has closed it.
         let _ = handle.speaking.clone().wait_for(|speaking| !speaking).await;

@@ -208,6 +208,9 @@ async fn a_stop_while_the_database_is_away_closes_the_stream() {
     let export = read_and_compare(app, &id).await;
     assert_eq!(export["status"], "stopped");
     insist(async || app.stop(&id).await).await;
+    // It was stopped once, and there is a row of it, although nothing could be written when it was.
+    let stops = format!("SELECT count(*) FROM audit WHERE run_id = '{id}' AND act = 'stop'");
+    assert_eq!(fixture.count(&stops).await, 1);
     fixture.close().await;
 }
 

@@ -52,7 +52,7 @@ pub(super) fn tell_of(run: RunId, ordered: &Ordered, by: &Asker) {
     }
 }
 
-/// Tells of a stop that closed the provider's stream while the database was away: there is no row of it.
+/// Tells of a stop that closed the provider's stream while the database was away: its row comes with the run's end.
 pub(super) fn tell_unrecorded_stop(run: RunId, mode: StopMode, by: &Asker) {
     say(
         run,

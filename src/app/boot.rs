@@ -71,18 +71,21 @@ pub(super) fn overrule(config: &mut Config, overrides: ServerOverrides) -> Vec<E
     server.binding = binding.unwrap_or(std::mem::take(&mut server.binding));
     server.host = host.unwrap_or(std::mem::take(&mut server.host));
     let (place, address) = match &database_url {
-        Some(address) => ("DATABASE_URL", address),
-        None => ("database.uri of the configuration", &config.database.uri),
+        Some(address) => (address.variable.as_str(), address.expose()),
+        None => (
+            "database.uri of the configuration",
+            config.database.uri.as_str(),
+        ),
     };
     match settings::database_url(address) {
         Ok(address) => config.database.uri = address,
         Err(reason) => mistakes.push(Error::string(&format!("{place} {reason}"))),
     }
     if let Some(QueueConfig::Redis(queue)) = &mut config.queue {
-        let place = match redis_url {
+        let place = match &redis_url {
             Some(address) => {
-                queue.uri = address;
-                "REDIS_URL"
+                address.expose().clone_into(&mut queue.uri);
+                &address.variable
             }
             None => "queue.uri of the configuration",
         };
@@ -264,7 +267,7 @@ pub(super) fn pool(config: &Config, settings: &Settings) -> PoolOptions {
     let database = &config.database;
     let told = settings.database.clone();
     PoolOptions {
-        uri: database.uri.clone(),
+        uri: database.uri.as_str().into(),
         min_connections: database.min_connections,
         max_connections: database.max_connections,
         timeout: Duration::from_millis(

@@ -214,7 +214,8 @@ pub(super) struct Provider {
     pub(super) max_concurrent: Option<Limit<1>>,
     /// The most requests within a minute; those over it wait. If it is not set: no bound.
     pub(super) requests_per_minute: Option<Limit<1>>,
-    /// The name of the environment variable that has its key. If it is not set: `<NAME>_API_KEY`. The key itself belongs into no file.
+    /// The name of the environment variable that has its key; with `_FILE` behind it, the one that names a file that has it. If it is not
+    /// set: `<NAME>_API_KEY`. The key itself does not belong here.
     pub(super) api_key_env: Option<String>,
     /// Whether the built-in simulator answers in its place. If it is not set: in development, where no provider has a key or an
     /// address, for the vendors' names.

@@ -36,7 +36,7 @@ use migration::Migrator;
 pub use boot::reason;
 pub use command_line::Own;
 pub use doctor::examine;
-pub use parts::{Parts, provider_config, serve_options, stored};
+pub use parts::{Parts, audit_retention, provider_config, serve_options, stored};
 pub use serve::{ConnectionLimits, ServeOptions, serve};
 
 use crate::{controllers, middleware, settings, tasks, workers};
@@ -111,6 +111,7 @@ impl Hooks for App {
             .add_route(controllers::health::routes())
             .add_route(controllers::runs::routes())
             .add_route(controllers::bots::routes())
+            .add_route(controllers::audit::routes())
             .add_route(controllers::streams::routes())
             .add_route(controllers::exports::routes())
             .add_route(controllers::providers::routes())

@@ -19,6 +19,7 @@ mod m20261125_000009_context;
 mod m20261125_000010_traces;
 mod m20261125_000011_owners;
 mod m20261129_000012_quotas;
+mod m20261129_000013_audit;
 mod m20261129_000014_sessions;
 
 /// That a step is one transaction, in SQLite too, where it is none if nothing is said.
@@ -56,6 +57,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000010_traces::Migration),
             Box::new(m20261125_000011_owners::Migration),
             Box::new(m20261129_000012_quotas::Migration),
+            Box::new(m20261129_000013_audit::Migration),
             Box::new(m20261129_000014_sessions::Migration),
             // inject-above (do not remove this comment)
         ]

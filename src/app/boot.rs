@@ -13,7 +13,9 @@ use migration::{Migrator, MigratorTrait as _};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use super::{App, models_file::catalogue};
 use crate::{
@@ -69,18 +71,21 @@ pub(super) fn overrule(config: &mut Config, overrides: ServerOverrides) -> Vec<E
     server.binding = binding.unwrap_or(std::mem::take(&mut server.binding));
     server.host = host.unwrap_or(std::mem::take(&mut server.host));
     let (place, address) = match &database_url {
-        Some(address) => ("DATABASE_URL", address),
-        None => ("database.uri of the configuration", &config.database.uri),
+        Some(address) => (address.variable.as_str(), address.expose()),
+        None => (
+            "database.uri of the configuration",
+            config.database.uri.as_str(),
+        ),
     };
     match settings::database_url(address) {
         Ok(address) => config.database.uri = address,
         Err(reason) => mistakes.push(Error::string(&format!("{place} {reason}"))),
     }
     if let Some(QueueConfig::Redis(queue)) = &mut config.queue {
-        let place = match redis_url {
+        let place = match &redis_url {
             Some(address) => {
-                queue.uri = address;
-                "REDIS_URL"
+                address.expose().clone_into(&mut queue.uri);
+                &address.variable
             }
             None => "queue.uri of the configuration",
         };
@@ -262,7 +267,7 @@ pub(super) fn pool(config: &Config, settings: &Settings) -> PoolOptions {
     let database = &config.database;
     let told = settings.database.clone();
     PoolOptions {
-        uri: database.uri.clone(),
+        uri: database.uri.as_str().into(),
         min_connections: database.min_connections,
         max_connections: database.max_connections,
         timeout: Duration::from_millis(
@@ -293,6 +298,17 @@ pub(super) fn explained(error: StoreError) -> Error {
     }
 }
 
+/// What is told of. Loco's own filter knows the program by its name alone: who did what has a target of its own, for whoever keeps it
+/// apart. A filter that somebody has written says all.
+fn filter(config: &loco_rs::config::Logger, level: &logger::LogLevel) -> Result<EnvFilter> {
+    let filter = logger::init_env_filter::<App>(config.override_filter.as_ref(), level);
+    if config.override_filter.is_some() || EnvFilter::try_from_default_env().is_ok() {
+        return Ok(filter);
+    }
+    let audit = format!("audit={level}").parse().map_err(Error::wrap)?;
+    Ok(filter.add_directive(audit))
+}
+
 /// Logs go to standard error: standard output belongs to what tasks print.
 pub(super) fn init_logger(config: &loco_rs::config::Logger) -> Result<bool> {
     if config.enable {
@@ -305,7 +321,7 @@ pub(super) fn init_logger(config: &loco_rs::config::Logger) -> Result<bool> {
         } else {
             &config.level
         };
-        let filter = logger::init_env_filter::<App>(config.override_filter.as_ref(), level);
+        let filter = filter(config, level)?;
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let layer = match config.format {
             logger::Format::Json => {

@@ -85,7 +85,7 @@ pub async fn examine(environment: &LocoEnvironment) -> Vec<Check> {
         Err(error) => {
             checks.push(wrong("settings", error.to_string()));
             // The database can be looked at all the same.
-            let named = |name| env.get(name).map(str::to_owned);
+            let named = |name| env.secret_if_right(name);
             let overrides = ServerOverrides {
                 database_url: named("DATABASE_URL"),
                 redis_url: named("REDIS_URL"),
@@ -141,6 +141,10 @@ fn of_settings(settings: &Settings, environment: &LocoEnvironment, config: &Conf
             AuthMode::Both => "login: Basic auth and tokens",
             AuthMode::Basic | AuthMode::Off => "login: Basic auth",
         })),
+    }
+    if !settings.secret_files.is_empty() {
+        let variables = settings.secret_files.join(", ");
+        checks.push(ok(format!("secrets from files: {variables}")));
     }
     if let Some(idle) = settings.auth.idle() {
         checks.push(warning("login: something is set in vain", idle));

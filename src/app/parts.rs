@@ -226,6 +226,14 @@ pub async fn stored(ctx: &AppContext) -> Result<Store> {
     store(ctx)
 }
 
+/// How long it is kept who did what with which run.
+///
+/// # Errors
+/// When the settings were not read.
+pub fn audit_retention(ctx: &AppContext) -> Result<Duration> {
+    Ok(settings_of(ctx)?.audit_retention)
+}
+
 /// What bounds the connections of whoever comes.
 ///
 /// # Errors
@@ -474,6 +482,7 @@ fn orchestrator_config(
         node_lifetime: settings.node_lifetime,
         max_takeovers: settings.max_takeovers,
         max_ended_runs: in_memory.then_some(settings.ended_runs),
+        audit_retention: settings.audit_retention,
         stop_patience: settings.stop_patience,
         catalogue,
         meter: telemetry.meter.clone(),

@@ -48,16 +48,21 @@ use crate::{
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn update_bot(
-    Writer { door, caller, .. }: Writer,
+    Writer {
+        door,
+        caller,
+        asker,
+    }: Writer,
     BotPath(id, index): BotPath,
     headers: HeaderMap,
     MergePatch(patch): MergePatch,
 ) -> Result<Response, Problem> {
     let accepted = if_match(&headers)?;
+    let (whose, accepted) = (caller.whose(), accepted.as_deref());
     let change = door
         .runs
-        .update_bot(&caller.whose(), id, index, &patch, accepted.as_deref())
-        .await?;
+        .update_bot(&whose, id, index, &patch, accepted, &asker);
+    let change = change.await?;
     let tag = format!("\"{}\"", change.bot.version);
     let mut response = Json(ChangedBotView::from(change)).into_response();
     if let Ok(tag) = HeaderValue::from_str(&tag) {

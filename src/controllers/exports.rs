@@ -101,7 +101,12 @@ impl Pages for TranscriptReader {
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn export_run(
-    Reader { door, caller, .. }: Reader,
+    Reader {
+        door,
+        caller,
+        asker,
+        ..
+    }: Reader,
     method: Method,
     file: Result<Path<String>, PathRejection>,
     display: Result<Query<Display>, QueryRejection>,
@@ -129,6 +134,11 @@ pub(super) async fn export_run(
         None if method == Method::HEAD => export::pdf_response(without_length()),
         None => pdf(transcript).await?,
     };
+    // From here on the file goes out, and not before it is written down to whom.
+    if method != Method::HEAD {
+        let kind = format.extension();
+        door.runs.exported(id, kind, &asker).await?;
+    }
     let name = disposition(id, format, inline);
     Ok(with_headers(response, tag.as_deref(), Some(&name)))
 }

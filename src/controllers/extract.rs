@@ -2,19 +2,19 @@
 
 mod body;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Path},
     http::{StatusCode, request::Parts},
 };
-use loco_rs::app::AppContext;
+use loco_rs::{app::AppContext, controller::middleware::request_id::LocoRequestId};
 
 pub use body::{BodyLimits, FormBody, JsonBody, KeyedJsonBody, MergePatch, OptionalJsonBody};
 
 use crate::{
-    conversation::{RunId, TraceContext, Violation},
-    identity::{Caller, ClientKey, Places, Scope, Sessions, Tickets},
+    conversation::{Asker, RunId, TraceContext, Violation},
+    identity::{Caller, ClientAddress, ClientKey, Login, Places, Scope, Sessions, Tickets},
     orchestrator::Runs,
     views::{problem::Problem, protected_resource::ProtectedResource, stream::StreamSettings},
 };
@@ -66,6 +66,8 @@ pub struct Reader {
     pub caller: Caller,
     /// Where from, as limits count.
     pub client: ClientKey,
+    /// Who it is if something is done.
+    pub asker: Asker,
 }
 
 /// Somebody who may start and change runs, and the door to them.
@@ -74,20 +76,27 @@ pub struct Writer {
     pub door: Door,
     /// Who is asking.
     pub caller: Caller,
-    /// Where from, as limits count.
-    pub client: ClientKey,
+    /// Who it is if something is done.
+    pub asker: Asker,
+}
+
+/// Somebody who may do all, and the door to it.
+pub struct Admin {
+    /// The door.
+    pub door: Door,
 }
 
 impl FromRequestParts<AppContext> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, ctx: &AppContext) -> Result<Self, Problem> {
-        let (caller, client) = allowed(parts, Scope::Read)?;
+        let (caller, address) = allowed(parts, Scope::Read)?;
         let door = Door::find(ctx)?;
         Ok(Self {
             door,
+            asker: asker(parts, &caller, address),
             caller,
-            client,
+            client: address.into(),
         })
     }
 }
@@ -96,27 +105,49 @@ impl FromRequestParts<AppContext> for Writer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, ctx: &AppContext) -> Result<Self, Problem> {
-        let (caller, client) = allowed(parts, Scope::Write)?;
+        let (caller, address) = allowed(parts, Scope::Write)?;
         let door = Door::find(ctx)?;
         Ok(Self {
             door,
+            asker: asker(parts, &caller, address),
             caller,
-            client,
         })
     }
 }
 
+impl FromRequestParts<AppContext> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, ctx: &AppContext) -> Result<Self, Problem> {
+        allowed(parts, Scope::Admin)?;
+        let door = Door::find(ctx)?;
+        Ok(Self { door })
+    }
+}
+
 /// Who is asking, and where from, if it may do that.
-fn allowed(parts: &Parts, scope: Scope) -> Result<(Caller, ClientKey), Problem> {
+fn allowed(parts: &Parts, scope: Scope) -> Result<(Caller, IpAddr), Problem> {
     // The login layer leaves nobody out: without a caller, nothing is allowed.
     let caller = parts.extensions.get::<Caller>();
-    let both = caller.zip(parts.extensions.get::<ClientKey>());
-    let (caller, client) =
+    let both = caller.zip(parts.extensions.get::<ClientAddress>());
+    let (caller, ClientAddress(address)) =
         both.ok_or_else(|| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
     if caller.scopes.allow(scope) {
-        Ok((caller.clone(), *client))
+        Ok((caller.clone(), *address))
     } else {
         Err(Problem::insufficient_scope(scope.as_str()))
+    }
+}
+
+/// That caller as somebody who does something.
+fn asker(parts: &Parts, caller: &Caller, address: IpAddr) -> Asker {
+    let request_id = parts.extensions.get::<LocoRequestId>();
+    Asker {
+        owner: caller.owner.clone(),
+        login: parts.extensions.get::<Login>().map(|login| login.as_str()),
+        client: ClientKey::from(address).to_string(),
+        address: Some(address),
+        request_id: request_id.map_or_else(String::new, |id| id.get().to_owned()),
     }
 }
 

@@ -82,7 +82,7 @@ fn read(pairs: &[(String, String)], url: Uri) -> Result<HistoryQuery, Vec<Violat
     for (name, value) in pairs {
         let read = match name.as_str() {
             _ if !seen.insert(name) => Err("is there twice".to_owned()),
-            "limit" => number(value).map(|number| limit = number),
+            "limit" => self::limit(value).map(|number| limit = number),
             "cursor" => {
                 cursor = Some(value);
                 Ok(())
@@ -127,7 +127,8 @@ fn read(pairs: &[(String, String)], url: Uri) -> Result<HistoryQuery, Vec<Violat
     })
 }
 
-fn number(value: &str) -> Result<u64, String> {
+/// How many of a list.
+pub(super) fn limit(value: &str) -> Result<u64, String> {
     let number = value.parse().ok();
     number
         .filter(|number| (1..=MAX_LIMIT).contains(number))

@@ -5,6 +5,7 @@
 //!
 //! **May import:** orchestrator, identity, views, conversation.
 
+pub mod audit;
 pub mod bots;
 pub mod docs;
 pub mod exports;

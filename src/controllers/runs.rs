@@ -17,7 +17,7 @@ use super::{
     history::{HistoryParams, HistoryQuery},
 };
 use crate::{
-    conversation::{Asker, HistoryCursor, RunId, StartRun, StopMode},
+    conversation::{HistoryCursor, RunId, StartRun, StopMode},
     identity::{Caller, Claim, Scope, Verdict},
     orchestrator::{Once, Started},
     views::{
@@ -54,7 +54,7 @@ pub(super) async fn start_run(
     Writer {
         door,
         caller,
-        client,
+        asker,
     }: Writer,
     Traced(trace): Traced,
     claim: Option<Extension<Claim>>,
@@ -76,10 +76,6 @@ pub(super) async fn start_run(
         key,
         answer: StartedView::body,
     });
-    let asker = Asker {
-        owner: caller.owner.clone(),
-        address: client.to_string(),
-    };
     let outcome = door.runs.start(body, &asker, once, trace).await?;
     let (answer, standings) = match outcome {
         Started::Now(run, standings) => (StartedView::body(&run), standings),
@@ -200,10 +196,14 @@ pub(super) async fn list_runs(
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn delete_run(
-    Writer { door, caller, .. }: Writer,
+    Writer {
+        door,
+        caller,
+        asker,
+    }: Writer,
     RunPath(id): RunPath,
 ) -> Result<StatusCode, Problem> {
-    door.runs.delete(&caller.whose(), id).await?;
+    door.runs.delete(&caller.whose(), id, &asker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -238,11 +238,16 @@ pub(super) struct StopOrder {
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn stop_run(
-    Writer { door, caller, .. }: Writer,
+    Writer {
+        door,
+        caller,
+        asker,
+    }: Writer,
     RunPath(id): RunPath,
     OptionalJsonBody(order): OptionalJsonBody<StopOrder>,
 ) -> Result<(StatusCode, Json<StoppedView>), Problem> {
-    let answer = door.runs.stop(&caller.whose(), id, order.mode).await?;
+    let whose = caller.whose();
+    let answer = door.runs.stop(&whose, id, order.mode, &asker).await?;
     let status = if answer.pending {
         StatusCode::ACCEPTED
     } else {

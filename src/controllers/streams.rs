@@ -65,6 +65,7 @@ pub(super) async fn stream_run(
         door,
         caller,
         client,
+        ..
     }: Reader,
     method: Method,
     RunPath(id): RunPath,

@@ -7,10 +7,13 @@
 //!
 //! **May import:** nothing of ours; serde, validator, utoipa and other crates that only compute.
 
+mod asker;
+mod audit;
 mod bot;
 mod catalogue;
 mod context;
 mod cost;
+mod cursor;
 mod error;
 mod event;
 mod event_id;
@@ -36,6 +39,8 @@ mod usage;
 mod validate;
 mod whose;
 
+pub use asker::Asker;
+pub use audit::{Act, AuditCursor, AuditEntry, AuditPage, InvalidAuditCursor};
 pub use bot::{Bot, BotIntro, BotSpec, Params};
 pub use catalogue::{
     Catalogue, ModelFacts, Offering, ParamName, Price, Pricing, Rate, Rates, Rule, Shape,
@@ -59,7 +64,7 @@ pub use measure::{
 pub use object::Object;
 pub use policy::{end_after, next_turn_of, speaker};
 pub use prompt::{Prompt, PromptMessage, Role, lay_out, lay_out_for_summary};
-pub use quota::{Asker, Daily, OverQuota, Quota, Quotas, Standing, Taken, day_of};
+pub use quota::{Daily, OverQuota, Quota, Quotas, Standing, Taken, day_of};
 pub use record::{
     BotChange, BotVersion, BreakerInfo, Offer, ProviderInfo, Run, Said, StopAnswer, StopMode,
     TranscriptHead, TurnInProgress,

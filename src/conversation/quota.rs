@@ -38,15 +38,6 @@ pub struct Taken {
     pub cost: Cost,
 }
 
-/// Who asks for something, as quotas tell them apart.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asker {
-    /// To whom belongs what it makes; empty for nobody.
-    pub owner: String,
-    /// Where it asks from; empty where that is of no account.
-    pub address: String,
-}
-
 /// One of the quotas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quota {

@@ -112,6 +112,17 @@ pub enum StopMode {
     AfterTurn,
 }
 
+impl StopMode {
+    /// Its name, as the API has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::AfterTurn => "after_turn",
+        }
+    }
+}
+
 /// What a stop came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StopAnswer {

@@ -1,5 +1,7 @@
 //! Moments, as numbers inside and as RFC 3339 outside. Reading a clock is not done here: rules take time as a parameter.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use utoipa::ToSchema;
@@ -20,6 +22,13 @@ impl Timestamp {
     #[must_use]
     pub fn as_millis(self) -> i64 {
         self.0
+    }
+
+    /// That long before this moment; the beginning of time for an age beyond it.
+    #[must_use]
+    pub fn before(self, age: Duration) -> Self {
+        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(age))
     }
 
     /// Milliseconds from `earlier` to this moment; 0 if the clock was set back in between.

@@ -22,6 +22,19 @@ pub enum Login {
     Session,
 }
 
+impl Login {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Bearer => "bearer",
+            Self::Ticket => "ticket",
+            Self::Session => "session",
+        }
+    }
+}
+
 /// Somebody who was let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {

@@ -125,6 +125,10 @@ fn node(text: &str) -> Option<IpAddr> {
     address.filter(|_| is_port(port))
 }
 
+/// A request's client, among what is known of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);
+
 /// What limits count by: an IPv4 address, or the /64 of an IPv6 one, which a single customer can walk through at will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientKey(IpAddr);

@@ -22,7 +22,7 @@ mod ticket;
 pub use authenticator::{Admitted, Authenticator, Denied, Login, LoginLimits};
 pub use basic::{BasicCredential, hash_password};
 pub use caller::{Caller, Scope, Scopes};
-pub use client::{ClientKey, Forwarded, client_address};
+pub use client::{ClientAddress, ClientKey, Forwarded, client_address};
 pub use limit::{Claim, RateLimiter, Verdict};
 pub use oidc::{ClientConfig, ClientSecret, IssuerConfig, LoginError, Oidc, TokenError};
 pub use places::{NoPlace, Place, PlaceLimits, Places};

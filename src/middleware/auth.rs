@@ -14,7 +14,9 @@ use url::form_urlencoded;
 use super::{Guards, challenge};
 use crate::{
     conversation::{Happening, LoginRefusal, RunError},
-    identity::{Admitted, Authenticator, Caller, Denied, Login, TokenError},
+    identity::{
+        Admitted, Authenticator, Caller, ClientAddress, ClientKey, Denied, Login, TokenError,
+    },
     views::{problem::Problem, rate_limit::whole_seconds, stream},
 };
 
@@ -65,8 +67,8 @@ impl MiddlewareLayer for Auth {
 }
 
 async fn authenticate(State(guards): State<Guards>, mut request: Request, next: Next) -> Response {
-    let client = guards.client(&request);
-    request.extensions_mut().insert(client);
+    let address = guards.client(&request);
+    request.extensions_mut().insert(ClientAddress(address));
     let Some(authenticator) = &guards.authenticator else {
         request.extensions_mut().insert(Caller::nobody());
         return next.run(request).await;
@@ -79,6 +81,7 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
         .headers()
         .get(header::AUTHORIZATION)
         .map(HeaderValue::as_bytes);
+    let client = ClientKey::from(address);
     let ticket = ticket(&request);
     let cookies = cookies(request.headers());
     let checked = match given {
@@ -96,6 +99,7 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
     match checked {
         Ok(admitted) => {
             request.extensions_mut().insert(admitted.caller);
+            request.extensions_mut().insert(admitted.login);
             let answer = next.run(request).await;
             match admitted.login {
                 Login::Basic | Login::Ticket | Login::Session => answer,

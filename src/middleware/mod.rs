@@ -35,7 +35,7 @@ pub use cross_site::AllowedOrigins;
 
 use crate::{
     conversation::{Meter, Tracing},
-    identity::{Authenticator, ClientKey, Forwarded, Sessions, client_address},
+    identity::{Authenticator, Forwarded, Sessions, client_address},
     views::{problem::Problem, stream::StreamSettings},
 };
 
@@ -130,8 +130,8 @@ pub fn not_found(router: Router<AppContext>) -> Result<Router<AppContext>> {
 }
 
 impl Guards {
-    /// What limits count the request's client by.
-    fn client<B>(&self, request: &Request<B>) -> ClientKey {
+    /// The address of the request's client.
+    fn client<B>(&self, request: &Request<B>) -> IpAddr {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(address)| {
             address.ip()
@@ -139,6 +139,6 @@ impl Guards {
         let lines = request.headers().get_all(self.forwarded.header()).iter();
         let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
         let said = self.forwarded.addresses(&lines);
-        client_address(peer, said, &self.trusted_proxies).into()
+        client_address(peer, said, &self.trusted_proxies)
     }
 }

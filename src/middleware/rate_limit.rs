@@ -117,7 +117,7 @@ async fn limit_creations(
     let Some((creation, limiter)) = limits.of(&request) else {
         return next.run(request).await;
     };
-    let claim = Claim::new(Arc::clone(limiter), limits.guards.client(&request));
+    let claim = Claim::new(Arc::clone(limiter), limits.guards.client(&request).into());
     // A request that comes again under its key makes nothing. Whether it does, the handler knows first.
     let later = creation.keyed && request.headers().contains_key("idempotency-key");
     if !later && let Some(Verdict::Refused { retry_after }) = claim.count() {

@@ -8,7 +8,7 @@ use sea_orm::{
 
 use super::{
     _entities::{attempts, messages, runs},
-    Store, StoreError,
+    Store, StoreError, audit,
     commands::{self, Applied, Command},
     db::Transaction,
     events::{self, LoggedEvent},
@@ -17,8 +17,8 @@ use super::{
     search,
 };
 use crate::conversation::{
-    Cost, EndReason, FailedAttempt, Failure, Message, RunEvent, RunId, RunStatus, Spent, Taken,
-    Target, Timestamp, Totals, Usage,
+    Act, Asker, Cost, EndReason, FailedAttempt, Failure, Message, RunEvent, RunId, RunStatus,
+    Spent, StopMode, Taken, Target, Timestamp, Totals, Usage,
 };
 
 /// The words for a run that is over.
@@ -148,6 +148,8 @@ pub struct Change {
     pub attempt: Option<AttemptRecord>,
     /// The commands that are done with.
     pub applied: Vec<Applied>,
+    /// Who has stopped the run, where that could not be written down before.
+    pub stopped_by: Option<Asker>,
     /// Whether the run is given up, so that another process may take it.
     pub release: bool,
 }
@@ -288,6 +290,12 @@ pub(super) async fn write(
         quotas::take(txn, run, Taken::of(attempt.usage, attempt.cost), change.at).await?;
     }
     commands::close(txn, run, &change.applied).await?;
+    if let Some(by) = &change.stopped_by {
+        let act = Act::Stop {
+            mode: StopMode::Now,
+        };
+        audit::write(txn, run, &act, by, change.at).await?;
+    }
     Ok(logged)
 }
 

@@ -10,14 +10,14 @@ use super::{
         commands::{ActiveModel, Column, Entity, Model},
         runs,
     },
-    Store, StoreError,
+    Store, StoreError, audit,
     changes::{self, Change, Head},
     db::Transaction,
     events::LoggedEvent,
     rows::{db_u32, db_u64, json, read_json, read_u64, unreadable},
     runs::newest_bots,
 };
-use crate::conversation::{Bot, BotUpdated, Run, RunError, RunId, StopMode, Timestamp};
+use crate::conversation::{Act, Asker, Bot, BotUpdated, Run, RunError, RunId, StopMode, Timestamp};
 
 /// The kind of the one command that does not wait for the turn's end.
 pub(super) const STOP_NOW: &str = "stop";
@@ -50,6 +50,17 @@ pub enum CommandKind {
 }
 
 impl CommandKind {
+    /// What it is to give such an order.
+    fn act(&self) -> Act {
+        match self {
+            Self::Stop(mode) => Act::Stop { mode: *mode },
+            Self::UpdateBot { update, .. } => Act::UpdateBot {
+                bot_index: update.bot_index,
+                bot_version: update.version,
+            },
+        }
+    }
+
     fn columns(&self) -> Result<(&'static str, String), StoreError> {
         match self {
             Self::Stop(mode @ StopMode::Now) => Ok((STOP_NOW, json(mode)?)),
@@ -88,18 +99,27 @@ pub struct Order {
     pub change: Option<Change>,
 }
 
+/// What became of an order.
+#[derive(Debug)]
+pub struct Ordered {
+    /// What was done; `None` if nothing was to be.
+    pub act: Option<Act>,
+    /// The events that were logged with it.
+    pub logged: Vec<LoggedEvent>,
+}
+
 impl Store {
-    /// Locks the run's row, lets `decide` see what it says, and writes the order, if there is one. Returns the run as `decide`
-    /// saw it and the events that were logged.
+    /// Locks the run's row, lets `decide` see what it says, and writes the order, if there is one, with who gave it.
     ///
     /// # Errors
     /// `NotFound`, `AlreadyEnded`, whatever `decide` refuses, and when the database fails. Nothing is written then.
     pub async fn order(
         &self,
         id: RunId,
+        by: &Asker,
         at: Timestamp,
         decide: impl FnOnce(&Locked) -> Result<Option<Order>, RunError> + Send,
-    ) -> Result<(Locked, Vec<LoggedEvent>), RunError> {
+    ) -> Result<Ordered, RunError> {
         let txn = self.db.begin().await.map_err(StoreError::from)?;
         let taken = changes::take_command(id)
             .exec_with_returning(&txn)
@@ -118,25 +138,21 @@ impl Store {
         let locked = Locked::read(&txn, row).await?;
         let Some(order) = decide(&locked)? else {
             txn.rollback().await.map_err(StoreError::from)?;
-            return Ok((locked, Vec::new()));
+            return Ok(Ordered {
+                act: None,
+                logged: Vec::new(),
+            });
         };
-        let (kind, payload) = order.kind.columns()?;
+        let act = order.kind.act();
         let logged = write(&txn, id, command, at, &locked, order).await?;
+        let noted = audit::write(&txn, id, &act, by, at).await?;
         match txn.commit().await.map_err(StoreError::from) {
-            Ok(()) => Ok((locked, logged)),
             // The commit may have gone through although nobody heard of it.
-            Err(error) if error.passes() => {
-                let row = Entity::find_by_id((id.as_uuid(), db_u64(command)))
-                    .one(&self.db)
-                    .await
-                    .map_err(StoreError::from)?;
-                let ours = |row: &Model| {
-                    row.kind == kind && row.payload == payload && row.created_at == at.as_millis()
-                };
-                row.filter(ours).ok_or(error)?;
-                Ok((locked, logged))
-            }
-            Err(error) => Err(error.into()),
+            Err(error) if !(error.passes() && self.was_noted(noted).await?) => Err(error.into()),
+            _ => Ok(Ordered {
+                act: Some(act),
+                logged,
+            }),
         }
     }
 }

@@ -6,6 +6,7 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseConnectionType,
     DbBackend, SqlxError, Statement, sqlx::Connection as _,
 };
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::StoreError;
 
@@ -22,8 +23,8 @@ const RETURN: Duration = Duration::from_secs(5);
 /// How many connections the pool holds, and how long its callers wait.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
-    /// The database's address.
-    pub uri: String,
+    /// The database's address, which may hold a password.
+    pub uri: SecretString,
     /// The connections that are kept open. Not for memory: there is exactly one.
     pub min_connections: u32,
     /// The most connections. Not for memory.
@@ -98,21 +99,22 @@ pub fn is_memory(uri: &str) -> bool {
 /// # Errors
 /// When the address is wrong or the database cannot be reached.
 pub async fn connect(options: &PoolOptions) -> Result<DatabaseConnection, StoreError> {
-    let mut connect = ConnectOptions::new(&options.uri);
+    let uri = options.uri.expose_secret();
+    let mut connect = ConnectOptions::new(uri);
     connect
         .sqlx_logging(false)
         .connect_timeout(options.timeout)
         .acquire_timeout(options.timeout)
         .min_connections(options.min_connections)
         .max_connections(options.max_connections);
-    if is_memory(&options.uri) {
+    if is_memory(uri) {
         connect
             .min_connections(1)
             .max_connections(1)
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None);
-    } else if options.uri.starts_with("sqlite:") {
+    } else if uri.starts_with("sqlite:") {
         connect.map_sqlx_sqlite_opts(|sqlite| {
             sqlite
                 .pragma("journal_mode", "WAL")

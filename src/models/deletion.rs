@@ -1,4 +1,4 @@
-//! Runs that are removed, with all of their rows. The `runs` row goes first, so everything is 404 from that moment.
+//! Runs that are removed, with all of their rows but those that say who did what with them (`audit`). The `runs` row goes first, so everything is 404 from that moment.
 
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityName as _, EntityTrait as _, PaginatorTrait as _,
@@ -9,21 +9,31 @@ use uuid::Uuid;
 
 use super::{
     _entities::{attempts, bots, commands, events, messages, runs},
-    Store, StoreError,
+    Store, StoreError, audit,
     changes::FINAL,
+    db::Transaction,
     search,
 };
-use crate::conversation::{RunError, RunId, Timestamp};
+use crate::conversation::{Act, Asker, RunError, RunId, Timestamp};
 
 impl Store {
-    /// Removes a run that is over.
+    /// Removes a run that is over. Who did it stays.
     ///
     /// # Errors
     /// `NotFound`; `NotEnded`; when the database fails.
-    pub async fn delete_run(&self, id: RunId) -> Result<(), RunError> {
-        if self.delete(vec![id.as_uuid()]).await? == 1 {
-            return Ok(());
+    pub async fn delete_run(&self, id: RunId, by: &Asker, at: Timestamp) -> Result<(), RunError> {
+        let txn = self.db.begin().await.map_err(StoreError::from)?;
+        if remove(&txn, vec![id.as_uuid()]).await? == 1 {
+            let noted = audit::write(&txn, id, &Act::Delete, by, at).await?;
+            return match txn.commit().await.map_err(StoreError::from) {
+                // The commit may have gone through although nobody heard of it.
+                Err(error) if !(error.passes() && self.was_noted(noted).await?) => {
+                    Err(error.into())
+                }
+                _ => Ok(()),
+            };
         }
+        txn.rollback().await.map_err(StoreError::from)?;
         let run = self.run(id).await?.ok_or(RunError::NotFound(id))?;
         Err(RunError::NotEnded {
             id,
@@ -78,30 +88,36 @@ impl Store {
             return Ok(0);
         }
         let txn = self.db.begin().await?;
-        let deleted: Vec<Uuid> = runs::Entity::delete_many()
-            .filter(runs::Column::Id.is_in(ids))
-            .filter(runs::Column::Status.is_in(FINAL))
-            .exec_with_returning(&txn)
-            .await?
-            .into_iter()
-            .map(|row| row.id)
-            .collect();
-        for table in [
-            search::TABLE,
-            commands::Entity.table_name(),
-            events::Entity.table_name(),
-            attempts::Entity.table_name(),
-            messages::Entity.table_name(),
-            bots::Entity.table_name(),
-        ] {
-            let mut rows = Query::delete();
-            rows.from_table(Alias::new(table))
-                .and_where(Expr::col(Alias::new("run_id")).is_in(deleted.iter().copied()));
-            txn.execute(&rows).await?;
-        }
+        let deleted = remove(&txn, ids).await?;
         txn.commit().await?;
-        Ok(deleted.len() as u64)
+        Ok(deleted)
     }
+}
+
+/// Removes those of them that are over, each with all of its rows but those of `audit`.
+async fn remove(txn: &Transaction, ids: Vec<Uuid>) -> Result<u64, StoreError> {
+    let deleted: Vec<Uuid> = runs::Entity::delete_many()
+        .filter(runs::Column::Id.is_in(ids))
+        .filter(runs::Column::Status.is_in(FINAL))
+        .exec_with_returning(txn)
+        .await?
+        .into_iter()
+        .map(|row| row.id)
+        .collect();
+    for table in [
+        search::TABLE,
+        commands::Entity.table_name(),
+        events::Entity.table_name(),
+        attempts::Entity.table_name(),
+        messages::Entity.table_name(),
+        bots::Entity.table_name(),
+    ] {
+        let mut rows = Query::delete();
+        rows.from_table(Alias::new(table))
+            .and_where(Expr::col(Alias::new("run_id")).is_in(deleted.iter().copied()));
+        txn.execute(&rows).await?;
+    }
+    Ok(deleted.len() as u64)
 }
 
 /// A run has the moment of its end exactly if it is over.

@@ -7,6 +7,7 @@
 //! **May import:** conversation. The only room (beside the composition root) that knows sea-orm.
 
 pub mod _entities;
+mod audit;
 mod changes;
 mod commands;
 mod connect;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use sea_orm::{DatabaseConnection, DbBackend, DbErr};
 
 pub use changes::{AttemptRecord, Change, Committed, Fence, Head};
-pub use commands::{Applied, Command, CommandKind, Locked, Order};
+pub use commands::{Applied, Command, CommandKind, Locked, Order, Ordered};
 pub use connect::{Connections, PoolOptions, PostgresOptions, connect, is_memory, unsynced};
 pub use driving_lock::DrivingLock;
 pub use events::LoggedEvent;

@@ -45,7 +45,7 @@ impl Store {
             (
                 Quota::RunsPerAddress,
                 quotas.runs_per_address,
-                format!("address {}", asker.address),
+                format!("address {}", asker.client),
             ),
             (
                 Quota::RunsPerOwner,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     _entities::{attempts, bots, messages, runs},
-    Store, StoreError,
+    Store, StoreError, audit,
     changes::{AttemptRecord, Head},
     commands::{self, Command},
     events::{self, LoggedEvent},
@@ -17,7 +17,7 @@ use super::{
     search,
 };
 use crate::conversation::{
-    Asker, Bot, BotVersion, FailedAttempt, FailureCode, IdempotencyKey, Message, MessageKind,
+    Act, Asker, Bot, BotVersion, FailedAttempt, FailureCode, IdempotencyKey, Message, MessageKind,
     OverQuota, Quotas, Run, RunEvent, RunId, RunPlan, RunStarted, RunStatus, Standing, Target,
     Timestamp, TraceContext, Usage, in_order, next_turn_of,
 };
@@ -81,7 +81,7 @@ pub struct Asked {
 }
 
 impl Store {
-    /// Writes a new run: its row, its bots, the topic as first message, and the event `run.started`. With a key, its answer is kept
+    /// Writes a new run: its row, its bots, the topic as first message, and the event `run.started`, with who asked for it. With a key, its answer is kept
     /// in the same transaction, and nothing is written if the key has one already, or if it would be over a quota.
     ///
     /// # Errors
@@ -134,6 +134,7 @@ impl Store {
             .await?;
         search::index(&txn, id, 1, &plan.topic).await?;
         events::append(&txn, id, &logged, at).await?;
+        audit::write(&txn, id, &Act::Start, asker, at).await?;
         txn.commit().await?;
         Ok(Inserted::Now(logged, standings))
     }

@@ -8,6 +8,7 @@ use super::StoreError;
 pub const TABLES: &[&str] = &[
     // tables-inject (do not remove: generated tables are named below it)
     "sessions",
+    "audit",
     "spending",
     "creation_rates",
     "idempotency_keys",

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** whatever concerns one run is done for somebody who sees it; a run that is not seen is not there.
 
+mod audit;
 mod checks;
 
 use std::{sync::Arc, time::Duration};
@@ -15,9 +16,9 @@ use super::{
 };
 use crate::{
     conversation::{
-        Asker, BotChange, EventId, Happening, HistoryFilter, HistoryPage, IdempotencyKey, Offer,
-        ProviderInfo, Run, RunError, RunId, RunPlan, Standing, StartRun, StopAnswer, StopMode,
-        Timestamp, TraceContext, Whose,
+        Act, Asker, BotChange, EventId, Happening, HistoryFilter, HistoryPage, IdempotencyKey,
+        Offer, ProviderInfo, Run, RunError, RunId, RunPlan, Standing, StartRun, StopAnswer,
+        StopMode, Timestamp, TraceContext, Whose,
     },
     event_log::{EventLog, Opened},
     models::{Inserted, Store},
@@ -151,6 +152,7 @@ impl Runs {
             };
             inner.owners.learn(id, &asker.owner).await;
             inner.config.meter.tell(Happening::RunAccepted);
+            audit::tell(id, &Act::Start, &asker);
             inner.doorbell.ring(id).await;
             tracing::info!(
                 bots = plan.bots.len(),
@@ -207,17 +209,13 @@ impl Runs {
     ///
     /// # Errors
     /// `NotFound`; `NotEnded`; `Unavailable`.
-    pub async fn delete(&self, whose: &Whose, id: RunId) -> Result<(), RunError> {
+    pub async fn delete(&self, whose: &Whose, id: RunId, by: &Asker) -> Result<(), RunError> {
         self.inner.check(whose, id).await?;
-        let inner = Arc::clone(&self.inner);
+        let (inner, by) = (Arc::clone(&self.inner), by.clone());
         self.tracked(async move {
-            match inner.store.delete_run(id).await {
-                // The commit may have gone through although nobody heard of it.
-                Err(RunError::Unavailable(_)) if inner.store.log_end(id).await?.is_none() => {}
-                answer => answer?,
-            }
+            inner.store.delete_run(id, &by, clock::now()).await?;
+            audit::tell(id, &Act::Delete, &by);
             inner.log.vanish(id);
-            tracing::info!("run deleted");
             Ok(())
         })
         .await
@@ -233,24 +231,33 @@ impl Runs {
         whose: &Whose,
         id: RunId,
         mode: StopMode,
+        by: &Asker,
     ) -> Result<StopAnswer, RunError> {
         self.inner.check(whose, id).await?;
-        let inner = Arc::clone(&self.inner);
+        let (inner, by) = (Arc::clone(&self.inner), by.clone());
         self.tracked(async move {
             let mut ended = None;
-            let written = inner.store.order(id, clock::now(), |locked| {
+            let written = inner.store.order(id, &by, clock::now(), |locked| {
                 let order = stop_order(locked, mode);
                 ended = order.change.as_ref().map(|change| change.head.clone());
                 Ok(Some(order))
             });
             let written = match mode {
-                StopMode::Now => inner.or_hang_up(id, Box::pin(written)).await,
+                StopMode::Now => inner.or_hang_up(id, &by, Box::pin(written)).await,
                 StopMode::AfterTurn => written.await,
             };
             match written {
-                Ok((_, logged)) => inner.log.publish(id, &logged),
+                Ok(ordered) => {
+                    inner.log.publish(id, &ordered.logged);
+                    audit::tell_of(id, &ordered, &by);
+                }
                 Err(RunError::AlreadyEnded { .. }) => ended = None,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if let RunError::StopNotRecorded(_) = &error {
+                        audit::tell_unrecorded_stop(id, mode, &by);
+                    }
+                    return Err(error);
+                }
             }
             if let Some(head) = &ended {
                 measure::tell_end(&inner.config.meter, head);
@@ -278,25 +285,28 @@ impl Runs {
         index: u32,
         patch: &Map<String, Value>,
         if_match: Option<&[u32]>,
+        by: &Asker,
     ) -> Result<BotChange, RunError> {
         self.inner.check(whose, id).await?;
-        let (inner, patch, if_match) = (
+        let (inner, by, patch, if_match) = (
             Arc::clone(&self.inner),
+            by.clone(),
             patch.clone(),
             if_match.map(<[u32]>::to_vec),
         );
         self.tracked(async move {
             let mut change = None;
-            let (_, logged) = inner
+            let ordered = inner
                 .store
-                .order(id, clock::now(), |locked| {
+                .order(id, &by, clock::now(), |locked| {
                     let next = inner.patched(locked, index, &patch, if_match.as_deref())?;
                     let order = update_order(locked, &next);
                     change = Some(next);
                     Ok(order)
                 })
                 .await?;
-            inner.log.publish(id, &logged);
+            inner.log.publish(id, &ordered.logged);
+            audit::tell_of(id, &ordered, &by);
             change.ok_or(RunError::NotFound(id))
         })
         .await
@@ -423,18 +433,19 @@ impl Inner {
     async fn or_hang_up<T>(
         &self,
         id: RunId,
+        by: &Asker,
         mut written: impl Future<Output = Result<T, RunError>> + Unpin,
     ) -> Result<T, RunError> {
         let soon = tokio::time::timeout(STOP_SOON, &mut written).await;
         let written = match soon {
             Ok(written) => written,
             Err(_) => {
-                self.supervisor.hang_up(id).await;
+                self.supervisor.hang_up(id, by).await;
                 written.await
             }
         };
         match written {
-            Err(RunError::Unavailable(cause)) if self.supervisor.hang_up(id).await => {
+            Err(RunError::Unavailable(cause)) if self.supervisor.hang_up(id, by).await => {
                 Err(RunError::StopNotRecorded(cause))
             }
             written => written,

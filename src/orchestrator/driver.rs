@@ -1,6 +1,9 @@
 //! The one task of a run: everything that changes it while it runs, one thing after the other.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
@@ -17,10 +20,11 @@ use super::{
 };
 use crate::{
     conversation::{
-        Attribute, Failure, FailureCode, OverQuota, Sizes, Span, StopMode, Taken, Target, Timestamp,
+        Asker, Attribute, Failure, FailureCode, OverQuota, RunStatus, Sizes, Span, StopMode, Taken,
+        Target, Timestamp,
     },
     event_log::Channel,
-    models::{Change, Claimed, CommandKind, Fence, Store, StoreError},
+    models::{Change, Claimed, Command, CommandKind, Fence, Store, StoreError},
     providers::Registry,
 };
 
@@ -33,6 +37,8 @@ const COMMIT_WAIT_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Signals {
     /// Cancelled by a stop: the run is to end.
     pub(super) stop: CancellationToken,
+    /// Who has stopped it while the database was away: set before that.
+    pub(super) hung_up_by: Arc<OnceLock<Asker>>,
     /// Cancelled when the process is to end: the turn in progress is the last one here.
     pub(super) leave: CancellationToken,
     /// Cancelled when that took too long: the turn in progress is cut.
@@ -237,7 +243,8 @@ impl Driver {
             let answer = self
                 .store
                 .commit(&fence, |commands| {
-                    plan(&self.state, &step, commands, &halt, at)
+                    let change = plan(&self.state, &step, commands, &halt, at);
+                    self.signed(change, commands)
                 })
                 .await;
             self.signals.node.heard(&answer);
@@ -282,6 +289,17 @@ impl Driver {
         );
         self.state.advance(committed.change, &committed.commands);
         Ok(())
+    }
+
+    /// The change with who has stopped the run, if it ends it, and no command says so.
+    fn signed(&self, change: Change, commands: &[Command]) -> Change {
+        let is_stop = |command: &Command| matches!(command.kind, CommandKind::Stop(_));
+        let unwritten = change.head.status == RunStatus::Stopped && !commands.iter().any(is_stop);
+        let stopped_by = self.signals.hung_up_by.get().filter(|_| unwritten);
+        Change {
+            stopped_by: stopped_by.cloned(),
+            ..change
+        }
     }
 
     /// Whether the run's owner has nothing left of a quota of the day, before the step starts another turn. Not known where the database

@@ -50,6 +50,8 @@ pub struct Config {
     pub max_takeovers: u32,
     /// How many runs that have ended are kept; `None`: all.
     pub max_ended_runs: Option<u64>,
+    /// How long it is kept who did what with which run.
+    pub audit_retention: Duration,
     /// How long a stop waits for the run's task before it answers that it is still to come.
     pub stop_patience: Duration,
     /// What is known of models: what they take and what they cost.

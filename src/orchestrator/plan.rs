@@ -160,6 +160,7 @@ fn nothing(head: &Head, at: Timestamp) -> Change {
         cut: None,
         attempt: None,
         applied: Vec::new(),
+        stopped_by: None,
         release: false,
     }
 }

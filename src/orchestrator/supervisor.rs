@@ -1,5 +1,6 @@
 //! Who drives which run in this process: every task is tracked, can be told to stop, and leaves nothing behind.
 
+mod house;
 mod task;
 
 use std::{
@@ -15,9 +16,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
-use super::{Config, Doorbell, clock, driver::Tools, node::Node};
+use super::{Config, Doorbell, driver::Tools, node::Node};
 use crate::{
-    conversation::RunId,
+    conversation::{Asker, RunId},
     event_log::EventLog,
     models::{DrivingLock, Store, StoreError},
     providers::Registry,
@@ -30,9 +31,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// long after it was given up, would have nobody.
 const SECOND_LOOK: u32 = 10;
 
-/// How often what is old is taken away, and how many runs at once: a transaction that is short for those who wait.
+/// How often what is old is taken away.
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
-const PRUNED: u64 = 50;
 
 /// How often somebody who waits for another process looks whether it is done.
 const LOOK: Duration = Duration::from_millis(100);
@@ -80,6 +80,8 @@ struct Inner {
 struct Handle {
     /// Cancelled to stop the run in the middle of a turn.
     stop: CancellationToken,
+    /// Who has stopped the run while the database was away.
+    hung_up_by: Arc<OnceLock<Asker>>,
     /// Whether a provider is being asked.
     speaking: watch::Receiver<bool>,
     /// Cancelled by the task's end: then its provider's stream is closed and its last event is published.
@@ -170,25 +172,6 @@ impl Supervisor {
         self.inner.node.is_driving()
     }
 
-    /// Takes away what nobody needs any more: rings that were answered, answers that are not given again, and with a limit the
-    /// oldest runs that have ended.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn keep_house(&self) -> Result<(), StoreError> {
-        if let Some(doorbell) = self.inner.doorbell.get().and_then(Weak::upgrade) {
-            doorbell.tidy().await;
-        }
-        let Tools { store, config, .. } = &self.inner.tools;
-        store.forget_expired_answers().await?;
-        store.forget_old_quotas(clock::now()).await?;
-        store.forget_ended_sessions(clock::now()).await?;
-        if let Some(keep) = config.max_ended_runs {
-            while store.prune_but_newest(keep, PRUNED).await? > 0 {}
-        }
-        Ok(())
-    }
-
     async fn keep_looking(&self) {
         self.inner.node.regained().await;
         for count in 0_u32.. {
@@ -265,6 +248,7 @@ impl Supervisor {
         let (speaks, speaking) = watch::channel(false);
         let handle = Handle {
             stop: CancellationToken::new(),
+            hung_up_by: Arc::default(),
             speaking,
             ended: CancellationToken::new(),
         };
@@ -293,7 +277,7 @@ impl Supervisor {
             let inner = &place.supervisor.inner;
             tokio::select! {
                 () = inner.shutdown.cancelled() => {}
-                () = inner.drive(run, inner.signals(handle.stop, speaks), suspicion) => {}
+                () = inner.drive(run, inner.signals(handle.stop, handle.hung_up_by, speaks), suspicion) => {}
             }
             drop(place);
         };
@@ -360,11 +344,12 @@ impl Supervisor {
     }
 
     /// Tells the run's task here to close its provider's stream and to end the run, and waits until the stream is closed. False
-    /// if the run has no task here.
-    pub(super) async fn hang_up(&self, run: RunId) -> bool {
+    /// if the run has no task here. If no command tells of the stop by then, it is written down with the run's end who has hung up.
+    pub(super) async fn hang_up(&self, run: RunId, by: &Asker) -> bool {
         let Some(handle) = self.handle(run) else {
             return false;
         };
+        handle.hung_up_by.get_or_init(|| by.clone());
         handle.stop.cancel();
         // A task that is gone has closed it.
         let _ = handle.speaking.clone().wait_for(|speaking| !speaking).await;

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use url::{Host, Url};
 
 use super::{
-    file,
+    Secret, file,
     providers::is_variable,
-    read::{Reader, size},
+    read::{Reader, Told, size},
 };
 
 /// What may be done, by the names that tokens have for it.
@@ -199,14 +199,17 @@ impl Reader<'_> {
     }
 
     fn secrets(&mut self) -> Vec<SecretString> {
-        let given = self.env.get("PARLEY_SECRET").unwrap_or_default();
-        let secrets = given.split(',').map(str::trim).filter(|it| !it.is_empty());
+        let Ok(Some(given)) = self.secret("PARLEY_SECRET") else {
+            return Vec::new();
+        };
+        let secrets = given.expose().split(',').map(str::trim);
+        let secrets = secrets.filter(|it| !it.is_empty());
         let secrets: Vec<&str> = secrets.collect();
         if secrets.iter().any(|secret| secret.len() < LEAST_SECRET) {
             let reason = format!(
                 "must have {LEAST_SECRET} bytes or more, each of several; `openssl rand -base64 48` makes one"
             );
-            self.mistakes.add("PARLEY_SECRET", reason);
+            self.mistakes.add(given.variable.as_str(), reason);
         }
         secrets.into_iter().map(SecretString::from).collect()
     }
@@ -238,37 +241,35 @@ impl Reader<'_> {
 
     /// The user that has names of the environment.
     fn basic_auth(&mut self, file: &file::Basic) -> Option<BasicUser> {
-        let text = |name, file: &Option<String>| {
-            let given = self.env.get(name).map(str::to_owned);
-            given.or_else(|| file.clone())
-        };
-        let user = text("BASIC_AUTH_USER", &file.user);
-        let hash = text("BASIC_AUTH_PW_HASH", &file.password_hash);
+        const HASH: &str = "BASIC_AUTH_PW_HASH";
+        let user = self.env.get("BASIC_AUTH_USER").map(str::to_owned);
+        let user = user.or_else(|| file.user.clone());
+        let hash = self.secret(HASH).ok()?.or_else(|| {
+            let value = file.password_hash.clone()?;
+            let variable = HASH.to_owned();
+            Some(Secret { variable, value })
+        });
         let (name, hash) = match (user, hash) {
             (None, None) => return None,
             (Some(user), Some(hash)) => (user, hash),
             (Some(_), None) => {
-                self.mistakes.add(
-                    "BASIC_AUTH_PW_HASH",
-                    "is missing, while BASIC_AUTH_USER is set",
-                );
+                self.mistakes
+                    .add(HASH, "is missing, while BASIC_AUTH_USER is set");
                 return None;
             }
-            (None, Some(_)) => {
-                self.mistakes.add(
-                    "BASIC_AUTH_USER",
-                    "is missing, while BASIC_AUTH_PW_HASH is set",
-                );
+            (None, Some(hash)) => {
+                let reason = format!("is missing, while {} is set", hash.variable);
+                self.mistakes.add("BASIC_AUTH_USER", reason);
                 return None;
             }
         };
         self.check_name("BASIC_AUTH_USER", &name);
-        if !is_bcrypt(&hash) {
-            self.mistakes.add("BASIC_AUTH_PW_HASH", NO_HASH);
+        if !is_bcrypt(hash.expose()) {
+            self.mistakes.add(hash.variable.as_str(), NO_HASH);
         }
         Some(BasicUser {
             name,
-            password_hash: SecretString::from(hash),
+            password_hash: hash.value,
             scopes: SCOPES.map(str::to_owned).to_vec(),
         })
     }
@@ -290,19 +291,20 @@ impl Reader<'_> {
             self.mistakes.add(place("password_hash_env"), HASH_ENV);
             return None;
         }
-        match self.env.get(variable) {
-            None => {
+        match self.secret(variable) {
+            Err(Told) => None,
+            Ok(None) => {
                 let reason = format!("names {variable}, which is not set in the environment");
                 self.mistakes.add(place("password_hash_env"), reason);
                 None
             }
-            Some(hash) if !is_bcrypt(hash) => {
-                self.mistakes.add(variable.as_str(), NO_HASH);
+            Ok(Some(hash)) if !is_bcrypt(hash.expose()) => {
+                self.mistakes.add(hash.variable.as_str(), NO_HASH);
                 None
             }
-            Some(hash) => Some(BasicUser {
+            Ok(Some(hash)) => Some(BasicUser {
                 name: file.name.clone(),
-                password_hash: SecretString::from(hash),
+                password_hash: hash.value,
                 scopes: file.scopes.clone(),
             }),
         }
@@ -401,15 +403,16 @@ impl Reader<'_> {
             }
             return None;
         };
-        let secret = variable.and_then(|variable| {
-            let found = self.env.get(variable).filter(|_| is_variable(variable));
-            if found.is_none() {
-                // The value is not repeated: it may be the secret itself, put here by mistake.
-                let reason = "must be the name of an environment variable in capitals that is set";
-                self.mistakes.add(place("client_secret_env"), reason);
-            }
-            found.map(SecretString::from)
-        });
+        let secret = match variable.filter(|variable| is_variable(variable)) {
+            Some(variable) => self.secret(variable).ok()?,
+            None => None,
+        };
+        if variable.is_some() && secret.is_none() {
+            // The value is not repeated: it may be the secret itself, put here by mistake.
+            let reason = "must be the name of an environment variable in capitals that is set";
+            self.mistakes.add(place("client_secret_env"), reason);
+        }
+        let secret = secret.map(|secret| secret.value);
         Some(ClientSecret { id, secret })
     }
 

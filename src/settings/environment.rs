@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 /// Names and values: those of the process, and beneath them those of `.env`. An empty value counts as not set.
 ///
 /// Values of `.env` are taken as they stand, without substitution of variables: a bcrypt hash (`$2b$12$…`) comes through whole,
@@ -10,7 +12,8 @@ use std::{collections::BTreeMap, fmt, path::Path};
 /// `kubectl` hand them on. The process's environment is never written to.
 #[derive(Clone, Default)]
 pub struct Environment {
-    values: BTreeMap<String, String>,
+    /// Any of them may be a secret.
+    values: BTreeMap<String, SecretString>,
 }
 
 /// A line of `.env` that is no `NAME=value`.
@@ -35,17 +38,19 @@ impl Environment {
             let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
             Some((name, given(&value)?))
         }));
-        Ok(Self { values })
+        Ok(Self::of(values))
     }
 
     /// An environment of these names and values alone.
     #[must_use]
     pub fn from_pairs<const N: usize>(pairs: [(&str, &str); N]) -> Self {
+        Self::of(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    }
+
+    pub(super) fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let pairs = pairs.into_iter();
         Self {
-            values: pairs
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
+            values: pairs.map(|(name, value)| (name, value.into())).collect(),
         }
     }
 
@@ -54,7 +59,7 @@ impl Environment {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values
             .get(name)
-            .map(|value| value.trim())
+            .map(|value| value.expose_secret().trim())
             .filter(|value| !value.is_empty())
     }
 }

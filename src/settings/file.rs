@@ -46,6 +46,7 @@ pub(super) struct File {
     pub(super) orchestrator: Orchestrator,
     pub(super) database: Database,
     pub(super) retention: Retention,
+    pub(super) audit: Audit,
     pub(super) limits: Limits,
 }
 
@@ -220,7 +221,8 @@ pub(super) struct Provider {
     pub(super) max_concurrent: Option<Limit<1>>,
     /// The most requests within a minute; those over it wait. If it is not set: no bound.
     pub(super) requests_per_minute: Option<Limit<1>>,
-    /// The name of the environment variable that has its key. If it is not set: `<NAME>_API_KEY`. The key itself belongs into no file.
+    /// The name of the environment variable that has its key; with `_FILE` behind it, the one that names a file that has it. If it is not
+    /// set: `<NAME>_API_KEY`. The key itself does not belong here.
     pub(super) api_key_env: Option<String>,
     /// Whether the built-in simulator answers in its place. If it is not set: in development, where no provider has a key or an
     /// address, for the vendors' names.
@@ -328,4 +330,13 @@ pub(super) struct Database {
 pub(super) struct Retention {
     /// How many runs that are over are kept; the oldest go first.
     pub(super) ended_runs: Limit<1_000>,
+}
+
+/// What is kept of who started, changed, stopped, exported and deleted which run.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
+#[serde(default)]
+pub(super) struct Audit {
+    /// For how many days, also of runs that were deleted.
+    pub(super) retention_days: Limit<90, 1, 36_500>,
 }

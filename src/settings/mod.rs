@@ -2,7 +2,7 @@
 //!
 //! Precedence, the same for every name: environment, `.env`, YAML, default.
 //!
-//! **Invariant:** secrets are held as such and show in no `Debug` and no error.
+//! **Invariant:** secrets are held as such, from the environment or the file on, and show in no `Debug` and no error.
 //!
 //! **May import:** nothing of ours. Only the composition root reads it and hands each room its own small struct.
 
@@ -14,6 +14,7 @@ mod file;
 mod page;
 mod providers;
 mod read;
+mod secrets;
 mod tracing;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -22,6 +23,7 @@ pub use addresses::{HIDDEN, check_redis_url, database_url, without_secrets};
 pub use auth::{Auth, AuthMode, BasicUser, Client, ClientSecret, Issuer};
 pub use environment::{Environment, InvalidLine};
 use secrecy::SecretString;
+pub use secrets::Secret;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -76,6 +78,8 @@ pub struct Settings {
     pub database: Database,
     /// How many runs that have ended are kept in memory.
     pub ended_runs: u64,
+    /// How long it is kept who did what with which run.
+    pub audit_retention: Duration,
     /// The most bytes of text of a turn.
     pub turn_text_bytes: usize,
     /// The most bytes of one event of a provider.
@@ -86,6 +90,8 @@ pub struct Settings {
     pub connections_per_client: Option<usize>,
     /// What the usual names say about Loco's own configuration.
     pub server: ServerOverrides,
+    /// The variables by which secrets come from files.
+    pub secret_files: Vec<String>,
 }
 
 /// What bounds HTTP.
@@ -318,10 +324,10 @@ pub struct ServerOverrides {
     pub host: Option<String>,
     /// `LOG_LEVEL`.
     pub log_level: Option<String>,
-    /// `DATABASE_URL`.
-    pub database_url: Option<String>,
-    /// `REDIS_URL`: of a job queue in Redis.
-    pub redis_url: Option<String>,
+    /// `DATABASE_URL`, which may hold a password.
+    pub database_url: Option<Secret>,
+    /// `REDIS_URL`: of a job queue in Redis. It, too.
+    pub redis_url: Option<Secret>,
 }
 
 /// A mistake in the settings, with its place.
@@ -377,6 +383,7 @@ impl Settings {
             env,
             kinds,
             mistakes,
+            secret_files: Vec::new(),
         };
         let settings = reader.settings(&file, development);
         if reader.mistakes.0.is_empty() {

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::SecretString;
-
 use super::{
     Api, ApiKind, Provider, SystemRole, file,
     read::{Reader, size},
@@ -84,6 +82,7 @@ impl Reader<'_> {
             // The value is not repeated: it may be the key itself, put here by mistake.
             self.mistakes.add(place("api_key_env"), KEY_ENV);
         }
+        let api_key = self.secret(&api_key_env).ok().flatten();
         self.headers(name, file);
         if kind.name != "openai" {
             let of_openai = [
@@ -112,7 +111,7 @@ impl Reader<'_> {
             think_tags: file.think_tags,
             max_concurrent: file.max_concurrent.map(|limit| size(limit.0)),
             requests_per_minute: file.requests_per_minute.map(|limit| size(limit.0)),
-            api_key: self.env.get(&api_key_env).map(SecretString::from),
+            api_key: api_key.map(|key| key.value),
             api_key_env,
             simulate: false,
             models: file.models.clone().unwrap_or_else(|| {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Allowance, ApiKind, Breaker, Database, Environment, Http, Mistake, Mistakes, Retry,
+    Allowance, ApiKind, Breaker, Database, Environment, Http, Mistake, Mistakes, Retry, Secret,
     ServerOverrides, Settings, Stream, Timeouts, file,
 };
 
@@ -66,7 +66,12 @@ pub(super) struct Reader<'a> {
     pub(super) env: &'a Environment,
     pub(super) kinds: &'a [ApiKind],
     pub(super) mistakes: Mistakes,
+    /// The variables by which secrets were found in files.
+    pub(super) secret_files: Vec<String>,
 }
+
+/// Something is wrong, and has been told.
+pub(super) struct Told;
 
 impl Reader<'_> {
     pub(super) fn settings(&mut self, file: &file::File, development: bool) -> Settings {
@@ -82,7 +87,7 @@ impl Reader<'_> {
             ..
         } = file;
         let dev_mode = self.flag("DEV_MODE", file.dev_mode);
-        Settings {
+        let mut settings = Settings {
             dev_mode,
             auth: self.auth(&file.auth, dev_mode),
             run_max_turns: self.run_max_turns(file.run_max_turns.0),
@@ -136,11 +141,34 @@ impl Reader<'_> {
             max_takeovers: narrow(orchestrator.max_takeovers.0),
             database: self.database(&file.database),
             ended_runs: file.retention.ended_runs.0,
+            audit_retention: days(file.audit.retention_days.0),
             turn_text_bytes: size(limits.turn_text_bytes.0),
             provider_event_bytes: size(limits.provider_event_bytes.0),
             connections: most(limits.connections),
             connections_per_client: most(limits.connections_per_client).filter(|_| !dev_mode),
             server: self.server(),
+            secret_files: Vec::new(),
+        };
+        settings.secret_files = std::mem::take(&mut self.secret_files);
+        settings
+    }
+
+    /// The secret of that name, from the environment or from a file, if it is set.
+    pub(super) fn secret(&mut self, name: &str) -> Result<Option<Secret>, Told> {
+        match self.env.secret(name) {
+            Ok(secret) => {
+                let from_file = secret.as_ref().filter(|secret| secret.is_from_file());
+                self.secret_files
+                    .extend(from_file.map(|secret| secret.variable.clone()));
+                Ok(secret)
+            }
+            Err(mistake) => {
+                // Several may have the same one.
+                if !self.mistakes.0.contains(&mistake) {
+                    self.mistakes.0.push(mistake);
+                }
+                Err(Told)
+            }
         }
     }
 
@@ -235,13 +263,15 @@ impl Reader<'_> {
                 "must be one of off, trace, debug, info, warn, error",
             );
         }
+        let [database_url, redis_url] =
+            ["DATABASE_URL", "REDIS_URL"].map(|name| self.secret(name).ok().flatten());
         let text = |name| self.env.get(name).map(str::to_owned);
         ServerOverrides {
             port: port.and_then(Result::ok),
             binding: text("BINDING"),
             host: text("HOST"),
-            database_url: text("DATABASE_URL"),
-            redis_url: text("REDIS_URL"),
+            database_url,
+            redis_url,
             log_level,
         }
     }
@@ -268,6 +298,10 @@ fn allowance(limits: &file::Limits) -> Allowance {
 
 fn millis(number: u64) -> Duration {
     Duration::from_millis(number)
+}
+
+fn days(number: u64) -> Duration {
+    Duration::from_hours(number.saturating_mul(24))
 }
 
 fn narrow(number: u64) -> u32 {

@@ -172,7 +172,7 @@ async fn converse(runs: &Runs, order: StartRun) -> Result<()> {
 }
 
 async fn stop(runs: &Runs, id: RunId) -> Result<()> {
-    runs.stop(&Whose::Everybodys, id, StopMode::Now)
+    runs.stop(&Whose::Everybodys, id, StopMode::Now, &Asker::default())
         .await
         .map_err(told)?;
     Ok(())

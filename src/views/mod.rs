@@ -4,6 +4,7 @@
 //!
 //! **May import:** conversation.
 
+pub mod audit;
 pub mod event;
 pub mod export;
 pub mod problem;

@@ -23,6 +23,8 @@ const SECRETS: [(&str, &str); 5] = [
     ("AZURE_API_KEY", "canary-delta-gecko-four-runs-fast"),
     ("PARLEY_SECRET", "canary-ember-heron-five-flies-high"),
 ];
+/// Those of them that stand in files, where the program does not write.
+const IN_FILES: [&str; 2] = ["ANTHROPIC_API_KEY", "PARLEY_SECRET"];
 const PASSWORD: &str = "canary-fjord-mouse-six";
 /// The providers, each of which has a key of the above and an API of its own.
 const PROVIDERS: [&str; 4] = ["openai", "anthropic", "by-responses", "azure"];
@@ -32,13 +34,15 @@ const PART: usize = 12;
 /// The program, started with all that is secret.
 struct Program {
     folder: PathBuf,
+    /// Where the secrets in files are.
+    files: tempfile::TempDir,
     hash: String,
     address: String,
     process: Child,
 }
 
 impl Program {
-    fn command(folder: &Path, hash: &str, arguments: &[&str]) -> Command {
+    fn command(folder: &Path, files: &Path, hash: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_parley-cli"));
         command
             .args(arguments)
@@ -47,9 +51,15 @@ impl Program {
             .env("LOCO_CONFIG_FOLDER", folder)
             .env("BASIC_AUTH_USER", "ann")
             .env("BASIC_AUTH_PW_HASH", hash)
-            .envs(SECRETS)
             .current_dir(folder)
             .stdin(Stdio::null());
+        for (name, secret) in SECRETS {
+            if IN_FILES.contains(&name) {
+                command.env(format!("{name}_FILE"), files.join(name));
+            } else {
+                command.env(name, secret);
+            }
+        }
         command
     }
 
@@ -63,13 +73,18 @@ impl Program {
         fs::write(folder.join("test.yaml"), configuration(port, &parrot.base)).unwrap();
         let hash = bcrypt::hash(PASSWORD, 4).unwrap();
         let log = fs::File::create(folder.join("log")).unwrap();
+        let files = tempfile::tempdir().unwrap();
+        for (name, secret) in SECRETS.iter().filter(|(name, _)| IN_FILES.contains(name)) {
+            fs::write(files.path().join(name), format!("{secret}\n")).unwrap();
+        }
         let mut program = Self {
-            process: Self::command(folder, &hash, &["start"])
+            process: Self::command(folder, files.path(), &hash, &["start"])
                 .stdout(log.try_clone().unwrap())
                 .stderr(log)
                 .spawn()
                 .unwrap(),
             folder: folder.to_owned(),
+            files,
             hash,
             address: format!("127.0.0.1:{port}"),
         };
@@ -278,9 +293,22 @@ async fn no_secret_is_found_in_anything_that_comes_out() {
         "the keys were sent"
     );
     let program = program.end().await;
-    let doctor = Program::command(&program.folder, &program.hash, &["doctor", "--config"]);
-    let doctor = { doctor }.output().unwrap();
-    search("doctor", &[doctor.stdout, doctor.stderr].concat(), &secrets);
+    let doctor = |arguments: &[&str]| {
+        let (folder, files) = (&program.folder, program.files.path());
+        let output = Program::command(folder, files, &program.hash, arguments).output();
+        let output = output.unwrap();
+        [output.stdout, output.stderr].concat()
+    };
+    for arguments in [&["doctor"][..], &["doctor", "--config"]] {
+        search("doctor", &doctor(arguments), &secrets);
+    }
+    // With more behind it, the secret is one that is too long.
+    let too_long = program.files.path().join(IN_FILES[0]);
+    let longer = SECRETS[1].1.repeat(2_000);
+    fs::write(&too_long, longer).unwrap();
+    let said = doctor(&["doctor"]);
+    search("doctor", &said, &secrets);
+    assert!(String::from_utf8_lossy(&said).contains(too_long.to_str().unwrap()));
     let log = fs::read(program.folder.join("log")).unwrap();
     let spoke = |target: &str| log.windows(target.len()).any(|at| at == target.as_bytes());
     assert!(spoke("TRACE") && spoke("hyper") && spoke("sqlx") && spoke("reqwest"));
@@ -304,18 +332,34 @@ fn debug_shows_no_secret() {
     let hash = "$2b$12$abcdefghijklmnopqrstuuAbCdEfGhIjKlMnOpQrStUvWxYz01234";
     let (name, key) = SECRETS[0];
     let (signs, signing) = SECRETS[4];
+    let (filed, in_a_file) = SECRETS[1];
+    let folder = tempfile::tempdir().unwrap();
+    let (in_file, file) = (format!("{filed}_FILE"), folder.path().join("key"));
+    fs::write(&file, in_a_file).unwrap();
     let env = Environment::from_pairs([
         (name, key),
         (signs, signing),
         ("BASIC_AUTH_USER", "ann"),
         ("BASIC_AUTH_PW_HASH", hash),
+        (
+            "DATABASE_URL",
+            "postgres://u:canary-gorge-ibis-seven-sits@h/b",
+        ),
+        ("REDIS_URL", "redis://:canary-haven-koala-eight-eats@h"),
+        (&in_file, file.to_str().unwrap()),
     ]);
     let kind = ApiKind {
         name: "openai",
         vendor_url: "https://x/v1",
         models: &[],
     };
-    let settings = Settings::load(None, &env, &[kind], false).unwrap();
+    let another = ApiKind {
+        name: "anthropic",
+        ..kind
+    };
+    let settings = Settings::load(None, &env, &[kind, another], false).unwrap();
+    assert!(settings.providers.iter().all(|it| it.api_key.is_some()));
+    let pool = crate::support::pool("postgres://u:canary-gorge-ibis-seven-sits@h/b");
     let provider = ProviderConfig {
         api_key: Some(key.to_owned().into()),
         ..crate::providers::provider("openai", "http://x")
@@ -328,12 +372,19 @@ fn debug_shows_no_secret() {
         meter: parley::conversation::Meter::default(),
     };
     let shown = format!(
-        "{env:?} {settings:?} {config:?} {config:#?} {:?}",
+        "{env:?} {settings:?} {pool:?} {config:?} {config:#?} {:?}",
         settings.clone()
     );
     search(
         "Debug",
         shown.as_bytes(),
-        &[(name, key), (signs, signing), ("the hash", &hash[7..])],
+        &[
+            (name, key),
+            (signs, signing),
+            (filed, in_a_file),
+            ("the hash", &hash[7..]),
+            ("the database", "canary-gorge-ibis-seven-sits"),
+            ("the queue", "canary-haven-koala-eight-eats"),
+        ],
     );
 }

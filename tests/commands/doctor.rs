@@ -277,3 +277,59 @@ fn healthcheck_says_whether_the_server_is_ready() {
         assert!(!well && said.contains(word), "{said}");
     }
 }
+
+#[test]
+fn secrets_from_files_are_known_and_what_is_wrong_with_one_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = sqlite(&folder.path().join("parley.sqlite"));
+    migrate(folder.path(), &address);
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let (hash, key) = (file("hash", &format!("{HASH}\n")), file("key", "canary\n"));
+    let database = file("database", &format!("{address}\n"));
+    let from_files = || {
+        let mut command = doctor(folder.path(), &address);
+        for (name, path) in [
+            ("BASIC_AUTH_PW_HASH", &hash),
+            ("OPENAI_API_KEY", &key),
+            ("DATABASE_URL", &database),
+        ] {
+            command.env_remove(name).env(format!("{name}_FILE"), path);
+        }
+        command
+    };
+    let words = [
+        "secrets from files: ",
+        "OPENAI_API_KEY_FILE",
+        "login: Basic auth",
+        "providers: openai",
+        "parley.sqlite?mode=rwc: can be used",
+    ];
+    says(&mut from_files(), true, &words);
+    says(
+        from_files().env("OPENAI_API_KEY", "canary"),
+        false,
+        &[
+            "OPENAI_API_KEY_FILE: names /",
+            "but OPENAI_API_KEY is set, too",
+        ],
+    );
+    // The database is looked at all the same.
+    says(
+        from_files().env("BASIC_AUTH_PW_HASH_FILE", "/nowhere/hash"),
+        false,
+        &[
+            "BASIC_AUTH_PW_HASH_FILE: names /nowhere/hash, which cannot be read",
+            "parley.sqlite?mode=rwc: can be used",
+        ],
+    );
+    fs::write(&database, "mysql://u:s3cret@h/b").unwrap();
+    says(
+        &mut from_files(),
+        false,
+        &["DATABASE_URL_FILE is of a kind that Parley does not know (mysql)"],
+    );
+}

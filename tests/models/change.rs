@@ -78,6 +78,7 @@ impl Draft {
             cut: None,
             attempt: None,
             applied: Vec::new(),
+            stopped_by: None,
             release: false,
         })
     }

@@ -200,7 +200,8 @@ impl Case {
     }
 
     async fn order(&self, op: Op) -> Outcome {
-        let answer = self.store.order(self.run, AT, |locked| {
+        let nobody = Asker::default();
+        let answer = self.store.order(self.run, &nobody, AT, |locked| {
             let idle = !locked.owned && locked.head.open_seq.is_none();
             Ok(Some(if op == Op::Stop {
                 Order {
@@ -226,7 +227,7 @@ impl Case {
             }))
         });
         match answer.await {
-            Ok((_, logged)) if logged.is_empty() => Outcome::Waits,
+            Ok(ordered) if ordered.logged.is_empty() => Outcome::Waits,
             Ok(_) => Outcome::Applied,
             Err(parley::conversation::RunError::AlreadyEnded { .. }) => Outcome::Over,
             Err(error) => panic!("{error:?}"),

@@ -221,6 +221,13 @@ async fn others(heard: &Heard) {
     check("kept_answer").await;
     store.forget_expired_answers().await.unwrap();
     check("forget_expired_answers").await;
+    assert_eq!(store.audit(id, None, 100).await.unwrap().entries.len(), 1);
+    check("audit").await;
+    assert_eq!(store.count_old_acts(made(101)).await.unwrap(), 100);
+    check("count_old_acts").await;
+    let forgotten = store.forget_old_acts(made(101), 10).await.unwrap();
+    assert_eq!(forgotten, Some(10));
+    check("forget_old_acts").await;
     store.forget_old_quotas(made(0)).await.unwrap();
     check("forget_old_quotas").await;
     store.taken_by_owner_of(id, made(0)).await.unwrap();

@@ -21,6 +21,8 @@ enum Takes {
     ReadRun,
     /// The scope `runs:write`, and the run.
     WriteRun,
+    /// The scope `runs:admin`.
+    Admin,
 }
 
 const TABLE: &[(&str, Takes)] = &[
@@ -46,6 +48,7 @@ const TABLE: &[(&str, Takes)] = &[
     ("stop_run", Takes::WriteRun),
     ("update_bot", Takes::WriteRun),
     ("delete_run", Takes::WriteRun),
+    ("list_acts", Takes::Admin),
     // access-inject (do not remove: generated routes have their rows above it)
 ];
 
@@ -88,6 +91,8 @@ impl Who {
             _ if takes == Takes::Nothing => None,
             Self::Ticket if id == "stream_run" => None,
             Self::Nobody | Self::Wrong | Self::Expired | Self::Ticket => login,
+            Self::Admin => None,
+            _ if takes == Takes::Admin => scope,
             Self::OwnerReads if writes => scope,
             Self::OwnerWrites if reads => scope,
             Self::OwnerWithoutScope if reads || writes => scope,

@@ -12,12 +12,17 @@ fn hash() -> String {
 }
 
 pub(crate) async fn guarded(settings: Value) -> TestApp {
+    guarded_by(Script::text("Hello."), settings).await
+}
+
+/// The same, with that script.
+pub(crate) async fn guarded_by(script: Script, settings: Value) -> TestApp {
     let mut all =
         json!({"dev_mode": false, "auth": {"basic": {"user": "ada", "password_hash": hash()}}});
     for (key, value) in settings.as_object().unwrap() {
         all[key] = value.clone();
     }
-    TestApp::with(Script::text("Hello."), all).await
+    TestApp::with(script, all).await
 }
 
 pub(crate) fn right() -> String {

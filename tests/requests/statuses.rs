@@ -350,6 +350,22 @@ async fn of_streams_and_exports() {
 }
 
 #[tokio::test]
+async fn of_the_audit() {
+    let app = TestApp::spawn(Script::text("Hello.")).await;
+    let id = app.start_run(1).await;
+    app.events(&id).await;
+    app.export(&id).await;
+    let path = format!("/api/run/{id}/audit");
+    let answers = [
+        app.get(&path).await,
+        app.get(&format!("{path}?limit=0&who=ada")).await,
+        app.get(&format!("/api/run/{NOBODY}/audit")).await,
+    ];
+    insta::assert_snapshot!("list_acts", all("list_acts", &answers));
+    app.close().await;
+}
+
+#[tokio::test]
 async fn of_tickets() {
     let app = guarded(json!({})).await;
     let ask = async |method: &str, path: String| {

@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 /// A pool as the application opens it.
 pub(crate) fn pool(uri: &str) -> PoolOptions {
     PoolOptions {
-        uri: uri.to_owned(),
+        uri: uri.into(),
         min_connections: 0,
         max_connections: 5,
         timeout: Duration::from_secs(5),

@@ -20,16 +20,27 @@ use crate::{
 
 /// A server whose log is JSON, at that level.
 async fn started(folder: &Path, simulator: &Simulator, level: &str) -> Node {
+    started_as(folder, simulator, level, "dev_mode: true").await
+}
+
+/// The same, with that in place of `DEV_MODE`.
+pub(super) async fn started_as(
+    folder: &Path,
+    simulator: &Simulator,
+    level: &str,
+    login: &str,
+) -> Node {
     let database = format!("sqlite://{}/parley.sqlite?mode=rwc", folder.display());
     let address = format!("http://{}", simulator.address());
     let mut node = Node::new(folder, &database, &address, "{}");
     let told = format!("level: {level}, format: json");
     node.reconfigure("level: warn, format: compact", &told);
+    node.reconfigure("dev_mode: true", login);
     node.start().await;
     node
 }
 
-async fn simulator(script: Script) -> Simulator {
+pub(super) async fn simulator(script: Script) -> Simulator {
     let address = ([127, 0, 0, 1], 0).into();
     Simulator::start(address, script).await.unwrap()
 }
@@ -54,7 +65,7 @@ async fn run(node: &Node, order: &Value, request_id: &str) -> String {
 }
 
 /// All lines, each of them a whole JSON object with what every line has.
-fn lines(node: &Node) -> Vec<Value> {
+pub(super) fn lines(node: &Node) -> Vec<Value> {
     let log = node.log();
     let read = log.lines().map(|line| {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));

@@ -1,5 +1,6 @@
 //! What operators see, and that it is true.
 
+mod audit;
 mod logs;
 mod metrics;
 mod names;

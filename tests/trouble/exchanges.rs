@@ -61,6 +61,12 @@ pub(super) async fn check_rows(count: impl AsyncFn(&str) -> i64, asked: usize) {
     assert_eq!(count(gaps).await, 0, "a log has gaps");
     let open = "SELECT count(*) FROM commands WHERE outcome IS NULL";
     assert_eq!(count(open).await, 0, "a command was forgotten");
+    let acts = "SELECT (SELECT count(*) FROM audit WHERE act <> 'export') - (SELECT count(*) FROM runs) - (SELECT count(*) FROM commands)";
+    assert_eq!(
+        count(acts).await,
+        0,
+        "an act without its row, or a row without its act"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! A database that is refused, gone, frozen, slow, full or read-only, and one that fails at every single exchange: nothing is lost or
 //! doubled, the API says that it passes, and all goes on by itself.
 
+mod audit;
 mod disk;
 mod exchanges;
 mod outage;
@@ -207,6 +208,9 @@ async fn a_stop_while_the_database_is_away_closes_the_stream() {
     let export = read_and_compare(app, &id).await;
     assert_eq!(export["status"], "stopped");
     insist(async || app.stop(&id).await).await;
+    // It was stopped once, and there is a row of it, although nothing could be written when it was.
+    let stops = format!("SELECT count(*) FROM audit WHERE run_id = '{id}' AND act = 'stop'");
+    assert_eq!(fixture.count(&stops).await, 1);
     fixture.close().await;
 }
 

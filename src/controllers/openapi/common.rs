@@ -25,7 +25,8 @@ impl Modify for Common {
             .bearer_format("JWT")
             .description(Some(
                 "An access token (RFC 6750, RFC 9068), where the server takes them: `/.well-known/oauth-protected-resource` says whose. \
-                 Its scopes: `runs:read` to look at one's own runs, `runs:write` to start, change, stop and delete them.",
+                 Its scopes: `runs:read` to look at one's own runs, `runs:write` to start, change, stop and delete them; `runs:admin` is both, with \
+                 everybody's runs, and to see who did what with them.",
             ));
         let session = "A login by a browser, at `/auth/login`, where the server has an issuer for it; over plain HTTP, on one's own machine, its name is `parley`.";
         let session = ApiKeyValue::with_description("__Host-parley", session);

@@ -20,7 +20,8 @@ use utoipa::OpenApi;
 
 use self::{common::Common, examples::Examples};
 use super::{
-    bots, docs, exports, health, login, metrics, protected_resource, providers, runs, streams,
+    audit, bots, docs, exports, health, login, metrics, protected_resource, providers, runs,
+    streams,
 };
 use crate::views::{export::Format, problem::Problem, run::RunBotView};
 
@@ -37,6 +38,7 @@ use crate::views::{export::Format, problem::Problem, run::RunBotView};
         runs::get_run,
         runs::delete_run,
         runs::stop_run,
+        audit::list_acts,
         bots::update_bot,
         streams::stream_run,
         streams::make_ticket,

@@ -1,6 +1,7 @@
 //! One file a table, as `sea-orm-cli` would lay them out.
 
 pub mod attempts;
+pub mod audit;
 pub mod bots;
 pub mod commands;
 pub mod creation_rates;

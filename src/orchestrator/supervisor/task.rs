@@ -1,6 +1,9 @@
 //! A run's task around its driver: claims the run, and goes on, gives it up or ends it, whatever the driver comes to.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+};
 
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -9,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Inner, SWEEP};
 use crate::{
     conversation::{
-        Breakdown, Failure, FailureCode, Happening, RunEnd, RunId, RunStatus, Timestamp,
+        Asker, Breakdown, Failure, FailureCode, Happening, RunEnd, RunId, RunStatus, Timestamp,
     },
     models::{Claimed, LoggedEvent, StoreError},
     orchestrator::{
@@ -126,9 +129,15 @@ impl Inner {
         self.tools.store.owned(run, &self.node.id).await
     }
 
-    pub(super) fn signals(&self, stop: CancellationToken, speaks: watch::Sender<bool>) -> Signals {
+    pub(super) fn signals(
+        &self,
+        stop: CancellationToken,
+        hung_up_by: Arc<OnceLock<Asker>>,
+        speaks: watch::Sender<bool>,
+    ) -> Signals {
         Signals {
             stop,
+            hung_up_by,
             leave: self.leave.clone(),
             cut: self.cut.clone(),
             node: Arc::clone(&self.node),
@@ -193,7 +202,11 @@ impl Inner {
             Err(_) => None,
         };
         if let Some(claimed) = claimed {
-            let signals = self.signals(CancellationToken::new(), watch::Sender::new(false));
+            let signals = self.signals(
+                CancellationToken::new(),
+                Arc::default(),
+                watch::Sender::new(false),
+            );
             let driver = self.driver(run, claimed, signals, None);
             return driver.fail(failure.clone()).await;
         }

@@ -1,5 +1,6 @@
 //! `settings.auth`, as it is written.
 
+use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
 use super::Limit;
@@ -26,7 +27,7 @@ pub(in crate::settings) struct Auth {
 
 /// Basic auth. Nobody may log in so if no user is set: then, in the mode `basic`, the API answers 401 to all, and production does not start.
 /// These two keys are one user, who may do all, `runs:admin` included.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(default)]
 pub(in crate::settings) struct Basic {
@@ -34,23 +35,22 @@ pub(in crate::settings) struct Basic {
     ///
     /// Environment: `BASIC_AUTH_USER`.
     pub(in crate::settings) user: Option<String>,
-    /// The bcrypt hash of the password: `cargo loco task hash_password` makes it. Better kept in the environment than in a file.
+    /// The bcrypt hash of the password: `cargo loco task hash_password` makes it. Better kept in the environment, or in a file of its own,
+    /// than here.
     ///
     /// Environment: `BASIC_AUTH_PW_HASH`.
-    pub(in crate::settings) password_hash: Option<String>,
+    #[serde(deserialize_with = "secret")]
+    #[cfg_attr(test, serde(skip_serializing), schemars(with = "Option<String>"))]
+    pub(in crate::settings) password_hash: Option<SecretString>,
     /// How many passwords are looked at at the same time, so how many cores a flood of logins takes at most. To look at one takes a core
     /// for a quarter of a second; those that were right are remembered for a minute. Some wait; more are answered 503 with `Retry-After`.
     pub(in crate::settings) hash_threads: Limit<2, 1, 64>,
     pub(in crate::settings) users: Vec<BasicUser>,
 }
 
-impl std::fmt::Debug for Basic {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Basic")
-            .field("user", &self.user)
-            .field("users", &self.users)
-            .finish_non_exhaustive()
-    }
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.map(SecretString::from))
 }
 
 /// Further users of Basic auth: a list, each with these keys. No two have the same name.
@@ -60,7 +60,8 @@ impl std::fmt::Debug for Basic {
 pub(in crate::settings) struct BasicUser {
     /// The user's name, without a colon. What the user starts belongs to this name.
     pub(in crate::settings) name: String,
-    /// The name of the environment variable that has the bcrypt hash of the password. The hash itself belongs into no file.
+    /// The name of the environment variable that has the bcrypt hash of the password; with `_FILE` behind it, the one that names a file
+    /// that has it. The hash itself does not belong here.
     pub(in crate::settings) password_hash_env: String,
     /// What the user may do: `runs:read` (look at its own runs), `runs:write` (start, change, stop and delete them), `runs:admin` (both,
     /// with everybody's).

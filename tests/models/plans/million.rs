@@ -40,12 +40,14 @@ const BOT_ROWS: &str = "INSERT INTO bots (run_id, bot_index, version, name, prov
      CASE WHEN bot = 0 THEN 'gpt-' || (n % 10) ELSE 'claude-' || (n % 2) END, '{}' \
      FROM numbers CROSS JOIN (SELECT 0 AS bot UNION ALL SELECT 1) AS two";
 
-const OTHER_ROWS: [&str; 4] = [
+const OTHER_ROWS: [&str; 5] = [
     "INSERT INTO events (run_id, seq, name, payload, at) SELECT id, 1, 'run.started', '{}', 0 FROM numbers",
     "INSERT INTO commands (run_id, id, kind, payload, created_at, outcome) \
      SELECT id, 1, 'stop', '\"now\"', 0, CASE WHEN n <= 999980 THEN 'applied' END FROM numbers WHERE n % 10 = 0",
     "INSERT INTO idempotency_keys (subject, route, key, body_hash, status, answer, expires) \
      SELECT '', 'r', 'key-' || n, '', 201, '', CASE WHEN n <= 1000 THEN 0 ELSE 9000000000000 END FROM numbers WHERE n % 10 = 0",
+    "INSERT INTO audit (id, run_id, at, act, detail, owner, request_id) \
+     SELECT id, id, 1700000000000 + n * 1000, 'start', '{}', '', '' FROM numbers",
     "INSERT INTO nodes (id, expires) VALUES ('me', 9000000000000), ('other', 9000000000000), ('dead', 0)",
 ];
 
@@ -79,7 +81,14 @@ pub(super) async fn fill(uri: &str) {
         run(&format!("DROP INDEX {name}")).await;
     }
     if postgres {
-        for table in ["runs", "bots", "events", "commands", "message_words"] {
+        for table in [
+            "runs",
+            "bots",
+            "events",
+            "commands",
+            "message_words",
+            "audit",
+        ] {
             run(&format!("ALTER TABLE {table} SET UNLOGGED")).await;
         }
         let sorted =

@@ -2,10 +2,14 @@
 
 use std::num::NonZeroU32;
 
+use loco_rs::config::Server;
+use url::Url;
+
 use crate::{
     controllers::extract::BodyLimits,
     conversation::{Cost, Daily, Quotas},
     identity::{Forwarded, PlaceLimits, Places},
+    middleware::AllowedHosts,
     settings::{Allowance, ForwardedBy, Settings},
 };
 
@@ -49,6 +53,14 @@ pub(super) fn places(settings: &Settings) -> Places {
         per_client: streams_per_client.filter(|_| guarded),
         per_owner: streams_per_owner.filter(|_| guarded),
     })
+}
+
+/// Our names: those that are listed, and that of the public address. Where none are listed, any is.
+pub(super) fn hosts(settings: &Settings, server: &Server) -> AllowedHosts {
+    let public = Url::parse(&server.host).ok();
+    let public = public.and_then(|url| url.host_str().map(str::to_ascii_lowercase));
+    let listed = &settings.http.allowed_hosts;
+    AllowedHosts((!listed.is_empty()).then(|| listed.iter().cloned().chain(public).collect()))
 }
 
 /// Where proxies say who the client is.

@@ -302,6 +302,7 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
         creations_per_minute: guarded.then_some(settings.run_creations_per_minute),
         trusted_proxies: settings.http.trusted_proxies.clone().into(),
         forwarded: limits::forwarded(&settings),
+        hosts: Arc::new(limits::hosts(&settings, &ctx.config.server)),
         origins: Arc::new(AllowedOrigins {
             list: settings.http.allowed_origins.clone(),
             same_site: settings.http.allow_same_site,

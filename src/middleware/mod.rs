@@ -2,7 +2,7 @@
 //!
 //! In Loco's list a later layer meets the request earlier. A request meets, from the outside in: request id, `measure`, `cors` (a
 //! preflight ends there: it never has a login), `compression`, `problem` (one log line, every error as problem+json), secure headers,
-//! catch panic, `cross_site`, `auth`, `rate_limit`, the handler.
+//! catch panic, `host`, `cross_site`, `auth`, `rate_limit`, the handler.
 //!
 //! **Invariant:** no answer with an error status leaves but as problem+json with the request's id; a 5xx is logged once.
 //!
@@ -13,6 +13,7 @@ mod challenge;
 mod compression;
 mod cors;
 mod cross_site;
+mod host;
 mod measure;
 mod problem;
 mod rate_limit;
@@ -32,6 +33,7 @@ use loco_rs::{
 };
 
 pub use cross_site::AllowedOrigins;
+pub use host::AllowedHosts;
 
 use crate::{
     conversation::{Meter, Tracing},
@@ -56,6 +58,8 @@ pub struct Guards {
     pub trusted_proxies: Arc<[IpNet]>,
     /// In which header.
     pub forwarded: Forwarded,
+    /// Our names.
+    pub hosts: Arc<AllowedHosts>,
     /// Whose pages may send unsafe requests.
     pub origins: Arc<AllowedOrigins>,
     /// Whether anybody may ask for the metrics.
@@ -103,6 +107,7 @@ pub fn stack(
             "catch_panic",
             Box::new(cross_site::CrossSite::new(guards.clone())),
         )
+        .insert_before("catch_panic", Box::new(host::Host::new(guards.clone())))
         .insert_before(
             "request_id",
             Box::new(problem::ProblemLayer::new(guards.tracing.clone())),

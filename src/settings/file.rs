@@ -125,6 +125,9 @@ pub(super) struct Http {
     /// The header in which they say it: `x_forwarded_for` or `forwarded` (RFC 7239). The other one is ignored: a proxy that writes one of
     /// them passes on what a client has written into the other.
     pub(super) forwarded_by: ForwardedBy,
+    /// The names by which clients ask for this server, such as `parley.example`, without a port. A request for another name is answered 421;
+    /// addresses, `localhost` and the name in `HOST` always go, and so does who asks for our health. If none is listed: any name goes.
+    pub(super) allowed_hosts: Vec<String>,
     /// The origins whose pages may call the API, beside our own, such as `https://app.example`: they read its answers (CORS), with
     /// credentials, and may change something.
     pub(super) allowed_origins: Vec<String>,

@@ -101,6 +101,8 @@ pub struct Http {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// In which header.
     pub forwarded_by: ForwardedBy,
+    /// Our names, in small letters; empty: any.
+    pub allowed_hosts: Vec<String>,
     /// Whose pages may call the API, beside our own: read answers (CORS) and send unsafe requests.
     pub allowed_origins: Vec<String>,
     /// Whether pages of the same site, but another origin, may.

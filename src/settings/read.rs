@@ -97,6 +97,7 @@ impl Reader<'_> {
             http: Http {
                 trusted_proxies: http.trusted_proxies.clone(),
                 forwarded_by: http.forwarded_by,
+                allowed_hosts: self.hosts(&http.allowed_hosts),
                 allowed_origins: self.origins(&http.allowed_origins),
                 allow_same_site: http.allow_same_site,
                 body_limit_bytes: size(http.body_limit_bytes.0),
@@ -207,6 +208,19 @@ impl Reader<'_> {
             }
         }
         origins.to_vec()
+    }
+
+    fn hosts(&mut self, hosts: &[String]) -> Vec<String> {
+        let names: Vec<String> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        let is_name = |name: &String| {
+            url::Host::parse(name).is_ok_and(|host| host.to_string() == *name)
+                && !name.ends_with('.')
+        };
+        if !names.iter().all(is_name) {
+            let reason = "must be names such as parley.example (no scheme, no port, no slash)";
+            self.mistakes.add("settings.http.allowed_hosts", reason);
+        }
+        names
     }
 
     fn metrics_binding(&mut self, file: &file::Metrics) -> Option<SocketAddr> {

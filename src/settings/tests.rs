@@ -435,3 +435,30 @@ fn what_is_wrong_with_a_secret_in_a_file_is_told_by_the_variable_that_names_it_a
         ["BASIC_AUTH_PW_HASH_FILE"]
     );
 }
+
+#[test]
+fn names_of_ours_are_names() {
+    let load = |hosts: Value| {
+        load(
+            &json!({"http": {"allowed_hosts": hosts}}),
+            &Environment::default(),
+        )
+    };
+    let settings = load(json!(["Parley.Example", "parley"])).unwrap();
+    assert_eq!(settings.http.allowed_hosts, ["parley.example", "parley"]);
+    for wrong in [
+        "",
+        "https://a.example",
+        "a.example:80",
+        "a.example/",
+        "a b",
+        "a.example.",
+        "*.a",
+    ] {
+        assert_eq!(
+            load(json!([wrong])).unwrap_err(),
+            ["settings.http.allowed_hosts"],
+            "{wrong}"
+        );
+    }
+}

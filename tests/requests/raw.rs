@@ -170,3 +170,28 @@ async fn length_and_type_are_judged_before_the_body() {
     }
     app.close().await;
 }
+
+/// A name that somebody else has made point here is not ours; our own, and addresses, are.
+#[tokio::test]
+async fn who_asks_for_another_name_is_refused() {
+    let ask_by = async |app: &TestApp, host: &str, path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let answer = ask(app, request.as_bytes()).await;
+        answer[9..12].parse::<u16>().unwrap()
+    };
+    let listed = json!({"http": {"allowed_hosts": ["parley.example"]}});
+    let app = guarded(listed).await;
+    for (host, path, status) in [
+        ("evil.example", "/api/run", 421),
+        ("evil.example:80", "/openapi.json", 421),
+        ("parley.example", "/api/run", 401),
+        ("127.0.0.1:5150", "/api/run", 401),
+        ("evil.example", "/_ping", 200),
+    ] {
+        assert_eq!(ask_by(&app, host, path).await, status, "{host} {path}");
+    }
+    app.close().await;
+    let app = guarded(json!({})).await;
+    assert_eq!(ask_by(&app, "evil.example", "/api/run").await, 401);
+    app.close().await;
+}

@@ -67,10 +67,15 @@ pub(super) fn read(claims: &Members, now: u64, leeway: u64) -> Result<Claims, To
         }
     }
     let expires = claims.get("exp").and_then(seconds);
+    let expires = expires.ok_or(TokenError::Claim("exp"))?;
+    // At that second it is over (RFC 7519, section 4.1.4); jsonwebtoken takes it for one more.
+    if now >= expires.saturating_add(leeway) {
+        return Err(TokenError::Expired);
+    }
     Ok(Claims {
         subject: subject.to_owned(),
         scopes: scopes(claims)?,
-        expires: expires.ok_or(TokenError::Claim("exp"))?,
+        expires,
     })
 }
 
@@ -159,6 +164,14 @@ mod tests {
             assert_eq!(with(&json!({"iat": issued})).err(), outcome, "{issued}");
         }
         assert_eq!(with(&json!({"exp": 2_000.5})).unwrap().expires, 2_000);
+        // 1000 seconds, and the leeway of 30.
+        for (expires, outcome) in [
+            (json!(971), None),
+            (json!(970.9), Some(TokenError::Expired)),
+            (json!(970), Some(TokenError::Expired)),
+        ] {
+            assert_eq!(with(&json!({"exp": expires})).err(), outcome, "{expires}");
+        }
         assert_eq!(with(&json!({"exp": 1e300})).unwrap().expires, u64::MAX);
     }
 

@@ -154,6 +154,7 @@ fn of_settings(settings: &Settings, environment: &LocoEnvironment, config: &Conf
         Ok(_) => checks.push(ok("facts about models: read")),
         Err(error) => checks.push(wrong("facts about models", error)),
     }
+    checks.extend(secret(settings, production));
     checks.extend(proxies(settings, production));
     if let Err(error) = check_blocks(config) {
         checks.push(wrong("workers", error.to_string()));
@@ -203,6 +204,17 @@ fn providers(settings: &Settings, production: bool) -> Check {
             "no run can name one: set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY, or the address of a server of your own",
         ),
     }
+}
+
+fn secret(settings: &Settings, production: bool) -> Option<Check> {
+    let wanted = production && !settings.dev_mode && settings.auth.secrets.is_empty();
+    wanted.then(|| {
+        warning(
+            "PARLEY_SECRET: none",
+            "tickets for streams end with the process that has made them, and no other one takes them, nor a login that was begun elsewhere: \
+             `openssl rand -base64 48` makes one",
+        )
+    })
 }
 
 fn proxies(settings: &Settings, production: bool) -> Option<Check> {

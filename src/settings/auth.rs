@@ -285,6 +285,10 @@ impl Reader<'_> {
             let reason = format!("must be of {}", SCOPES.join(", "));
             self.mistakes.add(place("scopes"), reason);
         }
+        if file.scopes.is_empty() {
+            let reason = "must name one at least: without any, the user may do nothing";
+            self.mistakes.add(place("scopes"), reason);
+        }
         let variable = &file.password_hash_env;
         if !is_variable(variable) {
             // The value is not repeated: it may be the hash itself, put here by mistake.

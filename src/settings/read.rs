@@ -215,6 +215,7 @@ impl Reader<'_> {
         let is_name = |name: &String| {
             url::Host::parse(name).is_ok_and(|host| host.to_string() == *name)
                 && !name.ends_with('.')
+                && !name.contains('*')
         };
         if !names.iter().all(is_name) {
             let reason = "must be names such as parley.example (no scheme, no port, no slash)";

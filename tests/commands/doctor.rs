@@ -69,6 +69,7 @@ fn a_configuration_that_is_right_has_no_cross() {
         "login: Basic auth",
         "providers: openai",
         "trusted proxies: 127.0.0.1/32",
+        "PARLEY_SECRET: none",
         "parley.sqlite?mode=rwc: can be used",
     ];
     let said = says(

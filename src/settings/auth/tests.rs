@@ -91,6 +91,10 @@ fn a_user_that_is_set_up_wrongly_stops_the_boot() {
             "settings.auth.basic.users[0].scopes",
         ),
         (
+            json!({"name": "eve", "password_hash_env": "PW_HASH", "scopes": []}),
+            "settings.auth.basic.users[0].scopes",
+        ),
+        (
             json!({"name": "eve", "password_hash": HASH, "password_hash_env": "PW_HASH"}),
             "settings.auth.basic.users.0.password_hash",
         ),

@@ -27,7 +27,7 @@ impl MigrationTrait for Migration {
                     .col(text("detail"))
                     // Who; empty where no login is asked for.
                     .col(string("owner"))
-                    // By what login: `basic` or `bearer`.
+                    // By what login: `basic`, `bearer` or `session`.
                     .col(string_null("login"))
                     // From where; null for what no request asked for.
                     .col(string_null("address"))

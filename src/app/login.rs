@@ -83,6 +83,7 @@ pub(super) fn sessions(
         address,
         idle: settings.auth.session_idle,
         lifetime: settings.auth.session_lifetime,
+        failures_per_minute: settings.failed_logins_per_minute,
     };
     let keys = &settings.auth.secrets;
     let sessions = Sessions::new(store.clone(), Arc::clone(oidc), keys, config);

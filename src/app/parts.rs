@@ -359,7 +359,7 @@ pub(super) async fn warn(ctx: &AppContext) -> Result<()> {
     }
     if !works_only() && !settings.dev_mode && settings.auth.secrets.is_empty() {
         tracing::warn!(
-            "PARLEY_SECRET is not set: tickets for streams end with this process, and no other process takes them"
+            "PARLEY_SECRET is not set: tickets for streams and logins by a browser end with this process, and no other process takes them"
         );
     }
     if is_memory(&ctx.config.database.uri) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{Query, RawQuery},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -16,7 +17,9 @@ use url::form_urlencoded;
 use super::extract::{Door, FormBody, invalid_query};
 use crate::{
     conversation::{RunError, Violation},
-    identity::{Answer, LocalPath, LoginError, NotEnded, Redirect, Sessions, TokenError},
+    identity::{
+        Answer, ClientAddress, LocalPath, LoginError, NotEnded, Redirect, Sessions, TokenError,
+    },
     views::{problem::Problem, rate_limit::whole_seconds},
 };
 
@@ -86,6 +89,7 @@ fn local_path(text: &str) -> Result<LocalPath, Problem> {
         )),
         (status = 400, response = Problem),
         (status = 404, response = Problem),
+        (status = 429, response = Problem),
         (status = 503, response = Problem),
     ),
     security(()),
@@ -93,12 +97,14 @@ fn local_path(text: &str) -> Result<LocalPath, Problem> {
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn complete_login(
     door: Door,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     answer: Result<Query<Answer>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
     let sessions = sessions(&door)?;
     let Query(answer) = answer.map_err(|_| refused(&LoginError::NotBegun))?;
-    let completed = sessions.complete(&answer, &cookies(&headers)).await;
+    let cookies = cookies(&headers);
+    let completed = sessions.complete(&answer, &cookies, address.into()).await;
     completed.map(see_other).map_err(|error| refused(&error))
 }
 
@@ -204,6 +210,7 @@ fn refused(error: &LoginError) -> Problem {
         | LoginError::IdToken(TokenError::Unavailable { retry_after }) => {
             Problem::issuer_unavailable(whole_seconds(*retry_after))
         }
+        LoginError::TooMany { retry_after } => Problem::too_many_logins(*retry_after),
         LoginError::Refused(_)
         | LoginError::NotBegun
         | LoginError::NotRedeemed(_)

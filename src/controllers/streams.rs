@@ -78,7 +78,12 @@ pub(super) async fn stream_run(
         // The headers are all that is asked for.
         Ok(Streaming::Open(_)) if method == Method::HEAD => Ok(stream::come_back(door.stream)),
         Ok(Streaming::Open(subscription)) => {
-            let place = match door.places.take(client, &caller.owner) {
+            // Who comes by a ticket is the run's owner's guest.
+            let owner = match caller.only {
+                Some(_) => door.runs.owner(&caller.whose(), id).await?,
+                None => caller.owner.as_str().into(),
+            };
+            let place = match door.places.take(client, &owner) {
                 Ok(place) => place,
                 Err(full) => return no_place(&headers, &door, full),
             };

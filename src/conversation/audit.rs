@@ -1,13 +1,12 @@
 //! What is kept of acts: who did what with which run, when, and from where. Never what was said, and never a credential.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{cursor, record::StopMode, run::RunId, time::Timestamp};
 
 /// What was done with a run, with what tells one such act from another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "act", rename_all = "snake_case")]
 pub enum Act {
     /// It was accepted.

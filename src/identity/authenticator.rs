@@ -163,10 +163,15 @@ impl Authenticator {
         token: &str,
         client: ClientKey,
     ) -> Result<Caller, Denied> {
-        if let Some(retry_after) = self.unknown_tokens.wait(client) {
-            return Err(Denied::TooMany { retry_after });
-        }
-        let said = oidc.introspect(token).await;
+        let may_ask = || match self.unknown_tokens.wait(client) {
+            Some(retry_after) => Err(Denied::TooMany { retry_after }),
+            None => Ok(()),
+        };
+        may_ask()?;
+        let place = oidc.place().await.map_err(Denied::Token)?;
+        // Those before it may have failed meanwhile.
+        may_ask()?;
+        let said = oidc.introspect(token, place).await;
         said.map_err(|error| {
             if !matches!(error, TokenError::Expired | TokenError::Unavailable { .. }) {
                 self.unknown_tokens.count(client);

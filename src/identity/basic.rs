@@ -80,8 +80,11 @@ impl Users {
         let place = match self.remembered.get(&digest).await {
             Some(place) => place,
             None => {
-                let _waiting = self.waiting.enter(client).ok_or(Denied::Busy)?;
-                let verified = self.verify(given, client);
+                // Many who come with the same wait for one look, in one place.
+                let verified = async {
+                    let _waiting = self.waiting.enter(client).ok_or(Denied::Busy)?;
+                    self.verify(given, client).await
+                };
                 let verified = self.remembered.try_get_with(digest, verified).await;
                 verified.map_err(|denied| *denied)?
             }
@@ -268,8 +271,15 @@ mod tests {
         let users = users(1, 1_000);
         // Nobody gets any further.
         let slot = Arc::clone(&users.bcrypts).acquire_owned().await.unwrap();
-        let given: Vec<Credentials> = (0..100).map(|n| given(&format!("{n}:right"))).collect();
-        let checks = |who: u8| given.iter().map(move |given| (who, given));
+        // Each with its own: those who come with the same wait in one place.
+        let all: Vec<Credentials> = (1..4)
+            .flat_map(|who| (0..100).map(move |n| format!("{n}:right{who}")))
+            .map(|text| given(&text))
+            .collect();
+        let checks = |who: u8| {
+            let own = usize::from(who - 1) * 100..usize::from(who) * 100;
+            all[own].iter().map(move |given| (who, given))
+        };
         let mut waiting = Vec::new();
         let mut busy = [0; 4];
         for (who, given) in (1..4).flat_map(checks) {
@@ -284,9 +294,13 @@ mod tests {
         }
         assert_eq!(waiting.len(), WAITING);
         assert_eq!(busy, [0, 36, 36, 100]);
+        // Whose credentials are being looked at already needs no place.
+        let mut same = Box::pin(users.check(&all[0], client(4)));
+        assert!(futures_util::poll!(&mut same).is_pending());
+        waiting.push(same);
         drop(slot);
         for answer in futures_util::future::join_all(waiting).await {
-            assert!(answer.is_ok());
+            assert_eq!(answer, Err(Denied::Wrong));
         }
         assert!(users.waiting.0.lock().unwrap().is_empty());
     }

@@ -44,12 +44,11 @@ impl Forwarded {
 
     /// The addresses in its lines, in their order; `None` where a proxy does not say one, or nobody can read it.
     #[must_use]
-    pub fn addresses(self, lines: &[&str]) -> Vec<Option<IpAddr>> {
-        let lines = lines.iter();
+    pub fn addresses<'a>(self, lines: impl Iterator<Item = &'a str>) -> Vec<Option<IpAddr>> {
         match self {
             Self::XForwardedFor => lines
                 .flat_map(|line| line.split(','))
-                .map(|entry| entry.trim().parse().ok())
+                .map(|entry| entry.trim().parse().ok().or_else(|| node(entry.trim())))
                 .collect(),
             Self::Standard => lines
                 // Who writes half a quoted text must not hide what a proxy has put behind it: then nothing of the line counts.
@@ -162,7 +161,7 @@ mod tests {
             "10.0.0.0/8".parse().unwrap(),
             "127.0.0.1/32".parse().unwrap(),
         ];
-        let said = forwarded.addresses(lines);
+        let said = forwarded.addresses(lines.iter().copied());
         client_address(peer.parse().unwrap(), said, &trusted).to_string()
     }
 
@@ -178,6 +177,10 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["6.6.6.6", "1.2.3.4"]), "1.2.3.4");
         assert_eq!(client("::ffff:10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(client("10.0.0.1", &["nonsense"]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["\u{fffd}, 1.2.3.4"]), "1.2.3.4");
+        // Some proxies write ports, too.
+        assert_eq!(client("10.0.0.1", &["6.6.6.6, 1.2.3.4:5678"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", &["[2001:db8::17]:5678"]), "2001:db8::17");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
     }
 
@@ -230,7 +233,7 @@ mod tests {
         fn nothing_hides_what_a_proxy_has_said(before in "[ -~]{0,24}", quoted in any::<bool>()) {
             let said = if quoted { "\"[2001:db8::17]\"" } else { "192.0.2.7" };
             let line = format!("{before}, for={said}");
-            let last = *Forwarded::Standard.addresses(&[&line]).last().unwrap();
+            let last = *Forwarded::Standard.addresses([line.as_str()].into_iter()).last().unwrap();
             let expected: IpAddr = said.trim_matches(['"', '[', ']']).parse().unwrap();
             prop_assert!(last.is_none() || last == Some(expected), "{line}: {last:?}");
         }

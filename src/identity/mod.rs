@@ -15,8 +15,8 @@ mod failures;
 mod limit;
 mod oidc;
 mod places;
-mod seal;
 mod sessions;
+mod signer;
 mod ticket;
 
 pub use authenticator::{Admitted, Authenticator, Denied, Login, LoginLimits};

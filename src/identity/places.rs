@@ -65,7 +65,7 @@ impl Places {
         }
     }
 
-    /// Takes a place. `owner`: empty for nobody, who is only counted by its address.
+    /// Takes a place. `owner`: empty for nobody, where no login is asked for.
     ///
     /// # Errors
     /// When there is none left.

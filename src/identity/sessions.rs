@@ -1,10 +1,11 @@
 //! People in a browser: they log in at an issuer, and a cookie says from then on who is asking.
 //!
-//! **Invariant:** the cookie has a random id, and the database its hash alone. A login gives a new id, and ends the session that the browser had
-//! before. What a login needs to remember until the issuer answers is in a cookie of its own, sealed, for ten minutes: whoever begins a login
+//! **Invariant:** the cookie has a random id and our signature, so that what somebody has made up costs no look into the database, which has
+//! the id's hash alone. A login gives a new id, and ends the session that the browser had
+//! before. What a login needs to remember until the issuer answers is in a cookie of its own, signed, for ten minutes: whoever begins a login
 //! makes no row. Nobody is sent anywhere but to the issuer, and to a path of ours.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use cookie::{Cookie, SameSite};
@@ -14,9 +15,10 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::{
-    Caller, Oidc, Scopes, TokenError,
-    oidc::{Attempt, LoginError, error_code, random},
-    seal::Seal,
+    Caller, ClientKey, Oidc, Scopes, TokenError,
+    failures::Failures,
+    oidc::{Attempt, LoginError, error_code},
+    signer::Signer,
     ticket::now,
 };
 use crate::{
@@ -24,8 +26,15 @@ use crate::{
     models::{Session, Store, StoreError},
 };
 
-/// What is sealed begins with it.
+/// What is signed begins with it: a login that was begun, and a session's id.
 const PURPOSE: &[u8] = b"parley: log in, 1:";
+const ID_PURPOSE: &[u8] = b"parley: session, 1:";
+
+/// The bytes of an id.
+const ID: usize = 32;
+
+/// The longest path that is gone to: a cookie has its bounds.
+const MAX_PATH: usize = 1_024;
 
 /// How long somebody may take to log in at the issuer.
 const ATTEMPT: Duration = Duration::from_secs(600);
@@ -48,14 +57,18 @@ pub struct SessionConfig {
     pub idle: Duration,
     /// How long it goes on at most.
     pub lifetime: Duration,
+    /// How many codes that are none a client may send in a minute.
+    pub failures_per_minute: u32,
 }
 
 /// Keeps sessions.
-#[derive(Debug)]
 pub struct Sessions {
     store: Store,
     oidc: Arc<Oidc>,
-    seal: Seal,
+    signer: Signer,
+    ids: Signer,
+    /// Codes that were none.
+    wrong_codes: Failures,
     config: SessionConfig,
 }
 
@@ -90,8 +103,16 @@ struct Begun {
     until: i64,
 }
 
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Sessions {
-    /// Keeps sessions in that store, of people who log in at those issuers. `keys`: what is handed out is sealed with the first one.
+    /// Keeps sessions in that store, of people who log in at those issuers. `keys`: what is handed out is signed with the first one.
     #[must_use]
     pub fn new(
         store: Store,
@@ -102,7 +123,9 @@ impl Sessions {
         Self {
             store,
             oidc,
-            seal: Seal::new(keys, PURPOSE),
+            signer: Signer::new(keys, PURPOSE),
+            ids: Signer::new(keys, ID_PURPOSE),
+            wrong_codes: Failures::per_minute(config.failures_per_minute),
             config,
         }
     }
@@ -128,10 +151,10 @@ impl Sessions {
         };
         // What was built of texts can be written.
         let text = serde_json::to_vec(&begun).unwrap_or_default();
-        let sealed = BASE64_URL_SAFE_NO_PAD.encode(self.seal.sign(text));
+        let signed = BASE64_URL_SAFE_NO_PAD.encode(self.signer.sign(text));
         Ok(Redirect {
             to: address.into(),
-            cookies: vec![self.cookie(&name, sealed, ATTEMPT)],
+            cookies: vec![self.cookie(&name, signed, ATTEMPT)],
         })
     }
 
@@ -143,6 +166,7 @@ impl Sessions {
         &self,
         answer: &Answer,
         cookies: &[&str],
+        client: ClientKey,
     ) -> Result<Redirect, LoginError> {
         let (name, begun) = self.begun(&answer.state, cookies)?;
         if answer
@@ -164,8 +188,16 @@ impl Sessions {
             nonce: begun.nonce,
             verifier: begun.verifier,
         };
-        let person = self.oidc.redeem(&attempt, code, &self.callback()).await?;
-        let (id, at) = (random::<32>(), now());
+        if let Some(retry_after) = self.wrong_codes.wait(client) {
+            return Err(LoginError::TooMany { retry_after });
+        }
+        let redeemed = self.oidc.redeem(&attempt, code, &self.callback()).await;
+        let person = redeemed.inspect_err(|error| {
+            if matches!(error, LoginError::NotRedeemed(_)) {
+                self.wrong_codes.count(client);
+            }
+        })?;
+        let (id, at) = (self.new_id(), now());
         let session = Session {
             owner: person.owner,
             issuer: person.issuer,
@@ -175,16 +207,16 @@ impl Sessions {
             seen: at,
             expires: after(at, self.config.lifetime),
         };
+        self.store
+            .insert_session(&hash(&id), &session)
+            .await
+            .map_err(|error| away(&error))?;
         if let Some(before) = self.id(cookies) {
             self.store
                 .end_session(&hash(before))
                 .await
                 .map_err(|error| away(&error))?;
         }
-        self.store
-            .insert_session(&hash(&id), &session)
-            .await
-            .map_err(|error| away(&error))?;
         Ok(Redirect {
             to: begun.return_to,
             cookies: vec![
@@ -206,18 +238,19 @@ impl Sessions {
             return Ok(None);
         };
         let at = now();
-        let goes_on = at < session.expires
-            && at < after(session.seen, self.config.idle)
-            && self.oidc.takes_logins_of(&session.issuer);
-        if !goes_on {
+        let grants = self.oidc.grants(&session.issuer);
+        let goes_on = at < session.expires && at < after(session.seen, self.config.idle);
+        let Some(grants) = grants.filter(|_| goes_on) else {
             return Ok(None);
-        }
-        if at >= after(session.seen, SEEN.min(self.config.idle / 2)) {
-            self.store.see_session(&id, at).await?;
+        };
+        if at >= after(session.seen, SEEN.min(self.config.idle / 2))
+            && let Err(error) = self.store.see_session(&id, at).await
+        {
+            tracing::warn!(%error, cause = error.cause(), "that a session was of use could not be noted");
         }
         Ok(Some(Caller {
             owner: session.owner,
-            scopes: Scopes::named(session.scopes.split(' ')),
+            scopes: Scopes::named(session.scopes.split(' ')).and(grants),
             only: None,
         }))
     }
@@ -229,12 +262,13 @@ impl Sessions {
     pub async fn end(&self, cookies: &[&str]) -> Result<Redirect, StoreError> {
         let mut to = HOME.to_owned();
         if let Some(id) = self.id(cookies).map(hash) {
-            if let Some(session) = self.store.session(&id).await?
+            let session = self.store.session(&id).await?;
+            self.store.end_session(&id).await?;
+            if let Some(session) = session
                 && let Some(address) = self.oidc.logout_address(&session.issuer).await
             {
                 to = address.into();
             }
-            self.store.end_session(&id).await?;
         }
         let cookies = vec![self.cookie(&self.session_cookie(), String::new(), Duration::ZERO)];
         Ok(Redirect { to, cookies })
@@ -257,8 +291,8 @@ impl Sessions {
     fn begun(&self, state: &str, cookies: &[&str]) -> Result<(String, Begun), LoginError> {
         let name = self.attempt_cookie(state);
         let read = || {
-            let sealed = BASE64_URL_SAFE_NO_PAD.decode(find(cookies, &name)?).ok()?;
-            let begun: Begun = serde_json::from_slice(self.seal.read(&sealed)?).ok()?;
+            let signed = BASE64_URL_SAFE_NO_PAD.decode(find(cookies, &name)?).ok()?;
+            let begun: Begun = serde_json::from_slice(self.signer.read(&signed)?).ok()?;
             let goes_on = begun.state == state && now().as_millis() < begun.until;
             goes_on.then_some(begun)
         };
@@ -266,9 +300,16 @@ impl Sessions {
         Ok((name, begun))
     }
 
-    /// The id of the browser's session.
+    fn new_id(&self) -> String {
+        let id: [u8; ID] = rand::random();
+        BASE64_URL_SAFE_NO_PAD.encode(self.ids.sign(id.to_vec()))
+    }
+
+    /// The id of the browser's session, if it is one of ours.
     fn id<'a>(&self, cookies: &[&'a str]) -> Option<&'a str> {
-        find(cookies, &self.session_cookie())
+        let id = find(cookies, &self.session_cookie())?;
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(id).ok()?;
+        self.ids.read(&bytes).map(|_| id)
     }
 
     /// Only this host's, over TLS alone (RFC 6265bis, section 4.1.3.2); on one's own machine there is no TLS.
@@ -324,7 +365,8 @@ impl std::str::FromStr for LocalPath {
     /// As browsers read it: what begins with two slashes, or with what they take for such, is another server's.
     fn from_str(text: &str) -> Result<Self, NotLocal> {
         const OURS: &str = "https://parley.invalid";
-        let printable = text.starts_with('/') && !text.contains(char::is_control);
+        let printable =
+            text.starts_with('/') && text.len() <= MAX_PATH && !text.contains(char::is_control);
         let base = Url::parse(OURS).map_err(|_| NotLocal)?;
         let url = base.join(text).map_err(|_| NotLocal)?;
         let path = url.as_str().strip_prefix(OURS).filter(|_| printable);

@@ -9,7 +9,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::seal::{SIGNATURE, Seal};
+use super::signer::{SIGNATURE, Signer};
 use crate::conversation::{RunId, Timestamp};
 
 /// What is signed begins with it: a key that signs other things, too, signs no ticket by accident.
@@ -22,7 +22,7 @@ const MOMENT: usize = 8;
 /// Makes and reads tickets.
 #[derive(Debug)]
 pub struct Tickets {
-    seal: Seal,
+    signer: Signer,
     lifetime: Duration,
 }
 
@@ -41,7 +41,7 @@ impl Tickets {
     #[must_use]
     pub fn new(keys: &[SecretString], lifetime: Duration) -> Self {
         Self {
-            seal: Seal::new(keys, PURPOSE),
+            signer: Signer::new(keys, PURPOSE),
             lifetime,
         }
     }
@@ -65,14 +65,14 @@ impl Tickets {
         let mut bytes = Vec::with_capacity(ID + MOMENT + SIGNATURE);
         bytes.extend(ticket.run.as_uuid().into_bytes());
         bytes.extend(ticket.expires.as_millis().to_be_bytes());
-        BASE64_URL_SAFE_NO_PAD.encode(self.seal.sign(bytes))
+        BASE64_URL_SAFE_NO_PAD.encode(self.signer.sign(bytes))
     }
 
     /// Reads a ticket; `None` if it is none of ours.
     #[must_use]
     pub fn read(&self, text: &str) -> Option<Ticket> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (id, moment) = self.seal.read(&bytes)?.split_first_chunk::<ID>()?;
+        let (id, moment) = self.signer.read(&bytes)?.split_first_chunk::<ID>()?;
         Some(Ticket {
             run: RunId::from_uuid(Uuid::from_bytes(*id)),
             expires: Timestamp::from_millis(i64::from_be_bytes(moment.try_into().ok()?)),

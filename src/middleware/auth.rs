@@ -86,14 +86,17 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
     let cookies = cookies(request.headers());
     let checked = match given {
         Some(_) => authenticator.check(given, client).await,
-        None => match (session(&guards, &cookies).await, ticket) {
-            (Ok(Some(caller)), _) => Ok(Admitted {
-                caller,
-                login: Login::Session,
-            }),
-            (_, Some(ticket)) => authenticator.check_ticket(&ticket, client),
-            (Ok(None), None) => Err(Denied::NoCredentials),
-            (Err(problem), None) => return put_off(&guards, &request, problem),
+        // Whoever has opened an address with a ticket means that, whatever login its browser has.
+        None => match ticket.map(|ticket| authenticator.check_ticket(&ticket, client)) {
+            Some(Ok(admitted)) => Ok(admitted),
+            refused => match session(&guards, &cookies).await {
+                Ok(Some(caller)) => Ok(Admitted {
+                    caller,
+                    login: Login::Session,
+                }),
+                Ok(None) => refused.unwrap_or(Err(Denied::NoCredentials)),
+                Err(problem) => return put_off(&guards, &request, problem),
+            },
         },
     };
     match checked {
@@ -111,9 +114,9 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
             let dialog = asks_for_login(&request);
             let problem = refusal(&guards, authenticator, denied, dialog);
             match denied {
-                Denied::Token(TokenError::Unavailable { .. }) => {
-                    put_off(&guards, &request, problem)
-                }
+                Denied::Token(TokenError::Unavailable { .. })
+                | Denied::Busy
+                | Denied::TooMany { .. } => put_off(&guards, &request, problem),
                 _ => problem.into_response(),
             }
         }
@@ -134,7 +137,7 @@ fn cookies(headers: &HeaderMap) -> Vec<&str> {
     lines.filter_map(|line| line.to_str().ok()).collect()
 }
 
-/// Nobody can know now who is asking. A browser's stream would give up for good on an error status: it is told to come back.
+/// Not now. A browser's stream would give up for good on an error status: it is told to come back.
 fn put_off(guards: &Guards, request: &Request, problem: Problem) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let watches = route.is_some_and(|route| route.as_str() == WATCHED);
@@ -210,17 +213,7 @@ fn refusal(
             return Problem::busy("too many logins are being looked at");
         }
         Denied::TooMany { retry_after } => {
-            let detail = "too many wrong credentials came from there";
-            return Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many-failed-logins",
-                "Too many failed logins",
-                detail,
-            )
-            .with_header(
-                header::RETRY_AFTER,
-                HeaderValue::from(whole_seconds(retry_after)),
-            );
+            return Problem::too_many_logins(retry_after);
         }
     };
     let mut problem = Problem::new(

@@ -142,8 +142,11 @@ impl Guards {
             address.ip()
         });
         let lines = request.headers().get_all(self.forwarded.header()).iter();
-        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
-        let said = self.forwarded.addresses(&lines);
+        // What is no text is no reason to leave out what a proxy has put behind it.
+        let lines: Vec<_> = lines
+            .map(|line| String::from_utf8_lossy(line.as_bytes()))
+            .collect();
+        let said = self.forwarded.addresses(lines.iter().map(AsRef::as_ref));
         client_address(peer, said, &self.trusted_proxies)
     }
 }

@@ -97,11 +97,12 @@ impl Store {
         limit: NonZeroU32,
     ) -> Result<Result<Standing, OverQuota>, StoreError> {
         use creation_rates::{Column, Entity};
-        let each = MINUTE / i64::from(limit.get());
+        let each = Ord::max(MINUTE / i64::from(limit.get()), 1);
         let now = || self.now().mul(1_000);
         let due = || Expr::col((Entity, Column::Due));
+        // What lies beyond a minute, a clock has written that was wrong.
         let from = CaseStatement::new()
-            .case(due().gt(now()), due())
+            .case(due().gt(now()).and(due().lte(now().add(MINUTE))), due())
             .finally(now());
         let from: SimpleExpr = from.into();
         let mut insert = Query::insert();
@@ -112,7 +113,11 @@ impl Store {
             .on_conflict(
                 OnConflict::column(Column::Subject)
                     .value(Column::Due, from.add(each))
-                    .action_and_where(due().lte(now().add(MINUTE - each)))
+                    .action_and_where(
+                        due()
+                            .lte(now().add(MINUTE - each))
+                            .or(due().gt(now().add(MINUTE))),
+                    )
                     .to_owned(),
             )
             .returning(Query::returning().expr(Expr::col(Column::Due).sub(now())));
@@ -154,14 +159,18 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn forget_old_quotas(&self, at: Timestamp) -> Result<(), StoreError> {
-        creation_rates::Entity::delete_many()
-            .filter(
-                creation_rates::Column::Due
-                    .into_expr()
-                    .lte(self.now().mul(1_000)),
-            )
-            .exec(&self.db)
-            .await?;
+        // Whoever creates a run locks an address, and then an owner: nobody may hold one kind and wait for the other.
+        for kind in ["address %", "owner %"] {
+            creation_rates::Entity::delete_many()
+                .filter(creation_rates::Column::Subject.like(kind))
+                .filter(
+                    creation_rates::Column::Due
+                        .into_expr()
+                        .lte(self.now().mul(1_000)),
+                )
+                .exec(&self.db)
+                .await?;
+        }
         spending::Entity::delete_many()
             .filter(spending::Column::Day.lt(day_of(at) - 1))
             .exec(&self.db)

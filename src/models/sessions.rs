@@ -36,8 +36,13 @@ pub struct Session {
 pub enum SessionsOf {
     /// All of a subject.
     Subject(String),
-    /// The one that the issuer knows by that name.
-    IssuerSession(String),
+    /// The one that the issuer knows by that name; and of the subject, those of which the issuer has said no name.
+    IssuerSession {
+        /// The issuer's name for it.
+        session: String,
+        /// Whose it is, if that was said.
+        subject: Option<String>,
+    },
 }
 
 impl From<Model> for Session {
@@ -114,7 +119,16 @@ impl Store {
     pub async fn end_sessions(&self, issuer: &str, of: &SessionsOf) -> Result<u64, StoreError> {
         let of = match of {
             SessionsOf::Subject(subject) => Column::Subject.eq(subject),
-            SessionsOf::IssuerSession(name) => Column::IssuerSession.eq(name),
+            SessionsOf::IssuerSession {
+                session,
+                subject: None,
+            } => Column::IssuerSession.eq(session),
+            SessionsOf::IssuerSession {
+                session,
+                subject: Some(subject),
+            } => Column::IssuerSession.eq(session).or(Column::IssuerSession
+                .is_null()
+                .and(Column::Subject.eq(subject))),
         };
         let ended = Entity::delete_many()
             .filter(Column::Issuer.eq(issuer))

@@ -176,6 +176,15 @@ impl Runs {
         self.inner.answered(owner, key).await
     }
 
+    /// To whom a run belongs.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`.
+    pub async fn owner(&self, whose: &Whose, id: RunId) -> Result<Arc<str>, RunError> {
+        self.inner.check(whose, id).await?;
+        self.inner.owners.of(&self.inner.store, id).await
+    }
+
     /// A run as it stands.
     ///
     /// # Errors

@@ -45,18 +45,23 @@ impl Owners {
             Whose::Run(_) => return Err(RunError::NotFound(id)),
             Whose::Of(owner) => owner,
         };
-        let owner = match self.known.get(&id).await {
-            Some(owner) => owner,
-            None => {
-                let owner = store.owner(id).await?.ok_or(RunError::NotFound(id))?;
-                self.learn(id, &owner).await;
-                owner.into()
-            }
-        };
-        if *owner == **expected {
+        if *self.of(store, id).await? == **expected {
             Ok(())
         } else {
             Err(RunError::NotFound(id))
         }
+    }
+
+    /// To whom the run belongs.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`.
+    pub(super) async fn of(&self, store: &Store, id: RunId) -> Result<Arc<str>, RunError> {
+        if let Some(owner) = self.known.get(&id).await {
+            return Ok(owner);
+        }
+        let owner = store.owner(id).await?.ok_or(RunError::NotFound(id))?;
+        self.learn(id, &owner).await;
+        Ok(owner.into())
     }
 }

@@ -138,6 +138,18 @@ impl Problem {
         .with_header(header::RETRY_AFTER, RETRY_AFTER)
     }
 
+    /// Too much was wrong that came from there.
+    #[must_use]
+    pub fn too_many_logins(retry_after: Duration) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-failed-logins",
+            "Too many failed logins",
+            "too many wrong credentials came from there",
+        )
+        .with_header(header::RETRY_AFTER, whole_seconds(retry_after).into())
+    }
+
     /// Something that passes by itself: the client is told when to come back.
     fn put_off(slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, slug, title, detail)

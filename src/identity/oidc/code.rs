@@ -11,14 +11,14 @@ use sha2::{Digest as _, Sha256};
 use url::{Url, form_urlencoded};
 
 use super::{
-    IssuerConfig, Oidc, TokenError, claims,
+    IssuerConfig, Oidc, PATIENCE, TokenError, claims,
     fetch::{Endpoints, FetchError, whole},
     issuer::Issuer,
     now,
     token::{Members, Unverified},
 };
 use crate::{
-    identity::{Caller, Scopes},
+    identity::{Caller, Scope, Scopes},
     models::SessionsOf,
 };
 
@@ -74,7 +74,7 @@ pub(in crate::identity) struct Person {
     pub subject: String,
     /// The issuer's own session, if it has said one.
     pub issuer_session: Option<String>,
-    /// What it may do.
+    /// What the issuer gives it.
     pub scopes: Scopes,
 }
 
@@ -98,6 +98,12 @@ pub enum LoginError {
         "this browser has begun no such login, or it took longer than ten minutes: begin again"
     )]
     NotBegun,
+    /// Too many codes that were none came from there.
+    #[error("too many wrong codes came from there")]
+    TooMany {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The issuer has not redeemed the code.
     #[error("the issuer has not redeemed the code: {0}")]
     NotRedeemed(String),
@@ -119,16 +125,11 @@ struct Refusal {
 }
 
 impl Oidc {
-    /// Whether anybody may log in by a browser.
+    /// What the settings grant to everybody who logs in by a browser at that issuer; `None`: nobody does.
     #[must_use]
-    pub fn takes_logins(&self) -> bool {
-        self.client(None).is_some()
-    }
-
-    /// Whether people log in by a browser at that issuer.
-    #[must_use]
-    pub fn takes_logins_of(&self, issuer: &str) -> bool {
-        self.client(Some(issuer)).is_some()
+    pub fn grants(&self, issuer: &str) -> Option<Scopes> {
+        let (_, _, client) = self.client(Some(issuer))?;
+        Some(client.grants)
     }
 
     /// The issuer of that name at which people log in, or the first one.
@@ -151,7 +152,8 @@ impl Oidc {
     ) -> Result<(Attempt, Url), LoginError> {
         let (config, issuer, client) = self.client(issuer).ok_or(LoginError::NoIssuer)?;
         let endpoints = endpoints(issuer).await?;
-        let mut address = endpoints.authorization.clone().ok_or(unavailable())?;
+        let address = endpoints.authorization.clone();
+        let mut address = address.ok_or_else(|| no_endpoint(&config.issuer))?;
         let attempt = Attempt {
             issuer: config.issuer.clone(),
             state: random::<16>(),
@@ -191,15 +193,23 @@ impl Oidc {
             .id_token(&redeemed.id_token, issuer, client, &attempt.nonce)
             .await
             .map_err(LoginError::IdToken)?;
-        // Who says nothing has given what was asked for (RFC 6749, section 5.1).
-        let asked = client.scopes.join(" ");
-        let granted = redeemed.scope.as_deref().unwrap_or(&asked);
+        let scopes = match &redeemed.scope {
+            Some(scopes) => Scopes::named(scopes.split(' ')),
+            // Who says nothing has given what was asked for (RFC 6749, section 5.1); not all do as they should, so never that of admins.
+            None => Scopes::named(
+                client
+                    .scopes
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|scope| *scope != Scope::Admin.as_str()),
+            ),
+        };
         Ok(Person {
             owner: Caller::subject_of(&config.issuer, &claims.subject),
             issuer: config.issuer.clone(),
             subject: claims.subject,
             issuer_session: claims.session,
-            scopes: Scopes::named(granted.split(' ')).and(client.grants),
+            scopes,
         })
     }
 
@@ -211,7 +221,12 @@ impl Oidc {
         code: &str,
         callback: &str,
     ) -> Result<Redeemed, LoginError> {
-        let address = endpoints.token.clone().ok_or(unavailable())?;
+        let place = tokio::time::timeout(PATIENCE, self.redemptions.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            return Err(unavailable());
+        };
+        let address = endpoints.token.clone();
+        let address = address.ok_or_else(|| no_endpoint(&attempt.issuer))?;
         let request = self.http.post(address);
         let request = authenticated(request, endpoints, &client.client, |form| {
             form.append_pair("grant_type", "authorization_code")
@@ -289,7 +304,7 @@ impl Oidc {
             .await?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
         let of = match (text("sid"), text("sub")) {
-            (Some(session), _) => SessionsOf::IssuerSession(session),
+            (Some(session), subject) => SessionsOf::IssuerSession { session, subject },
             (None, Some(subject)) => SessionsOf::Subject(subject),
             (None, None) => return Err(TokenError::Claim("sub")),
         };
@@ -391,6 +406,12 @@ async fn endpoints(issuer: &Issuer) -> Result<Arc<Endpoints>, LoginError> {
         })
 }
 
+/// Its document says nothing of where, or nothing safe: logins wait until it does.
+fn no_endpoint(issuer: &str) -> LoginError {
+    tracing::warn!(issuer, "the issuer names no safe address for logins");
+    unavailable()
+}
+
 fn unavailable() -> LoginError {
     LoginError::Unavailable { retry_after: SOON }
 }
@@ -403,6 +424,6 @@ pub(in crate::identity) fn error_code(text: &str) -> Option<String> {
 }
 
 /// That many random bytes, as text.
-pub(in crate::identity) fn random<const BYTES: usize>() -> String {
+fn random<const BYTES: usize>() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(std::array::from_fn::<u8, BYTES, _>(|_| rand::random()))
 }

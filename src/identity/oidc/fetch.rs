@@ -32,6 +32,8 @@ pub(super) enum FetchError {
     OtherIssuer,
     #[error("its keys are at an address that is none, or not safe")]
     Address,
+    #[error("its document names no safe address for that")]
+    NoEndpoint,
     #[error("it has no key that can be used")]
     NoKeys,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::SemaphorePermit;
 
 use super::{
     IssuerConfig, Oidc, PATIENCE, TokenError, claims,
@@ -16,9 +17,6 @@ use crate::identity::{Caller, Scopes};
 
 /// How long what an issuer has said is remembered: so long a token may still be taken that it has revoked.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(30);
-
-/// How many questions may be open at once.
-pub(super) const AT_ONCE: usize = 16;
 
 /// How soon to try again, where nobody knows.
 const SOON: Duration = Duration::from_secs(5);
@@ -57,15 +55,25 @@ impl Oidc {
         opaque && issuers.any(|(config, _)| config.introspection.is_some())
     }
 
-    /// Whose token that is, by what its issuer says.
+    /// A place among those who ask what a token is.
+    ///
+    /// # Errors
+    /// `Unavailable` when there is none in time.
+    pub async fn place(&self) -> Result<SemaphorePermit<'_>, TokenError> {
+        let place = tokio::time::timeout(PATIENCE, self.questions.acquire()).await;
+        let none = TokenError::Unavailable { retry_after: SOON };
+        place.map_err(|_| none)?.map_err(|_| none)
+    }
+
+    /// Whose token that is, by what its issuer says. The place is given back then.
     ///
     /// # Errors
     /// Why it is not taken. Where one issuer does not know it and another is down: that nobody knows.
-    pub async fn introspect(&self, token: &str) -> Result<Caller, TokenError> {
-        let place = tokio::time::timeout(PATIENCE, self.questions.acquire()).await;
-        let Ok(Ok(_place)) = place else {
-            return Err(TokenError::Unavailable { retry_after: SOON });
-        };
+    pub async fn introspect(
+        &self,
+        token: &str,
+        _place: SemaphorePermit<'_>,
+    ) -> Result<Caller, TokenError> {
         let mut refusal = TokenError::Inactive;
         for (config, issuer) in &self.issuers {
             let Some(client) = &config.introspection else {
@@ -101,7 +109,7 @@ impl Oidc {
             unavailable()
         };
         let address = endpoints.introspection.clone();
-        let address = address.ok_or_else(|| failed(FetchError::Address))?;
+        let address = address.ok_or_else(|| failed(FetchError::NoEndpoint))?;
         let request = authenticated(self.http.post(address), &endpoints, client, |form| {
             form.append_pair("token", token)
                 .append_pair("token_type_hint", "access_token");

@@ -24,13 +24,15 @@ use serde::de::IgnoredAny;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(super) use self::code::{Attempt, error_code, random};
+pub(super) use self::code::{Attempt, error_code};
 pub use self::code::{ClientConfig, ClientSecret, LoginError};
 use self::{claims::Claims, issuer::Issuer, token::Unverified};
 use super::{Caller, digest::Digester};
 
 /// How long a token that was right is remembered, at most.
 const REMEMBERED: Duration = Duration::from_secs(60);
+/// How many questions of a kind may be open at issuers at once.
+const AT_ONCE: usize = 16;
 /// How long a question to an issuer may wait for its place.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many are remembered.
@@ -116,8 +118,9 @@ pub struct Oidc {
     digester: Digester,
     /// Asks issuers to redeem codes, and what tokens are.
     http: reqwest::Client,
-    /// The places of those who ask what a token is.
+    /// The places of those who ask what a token is, and of those who have a code redeemed.
     questions: Semaphore,
+    redemptions: Semaphore,
     tasks: TaskTracker,
     ended: CancellationToken,
 }
@@ -149,7 +152,8 @@ impl Oidc {
                 .build(),
             digester: Digester::new(),
             http,
-            questions: Semaphore::new(introspection::AT_ONCE),
+            questions: Semaphore::new(AT_ONCE),
+            redemptions: Semaphore::new(AT_ONCE),
             tasks,
             ended,
         })

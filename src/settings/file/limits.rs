@@ -36,7 +36,7 @@ pub(in crate::settings) struct PerOwner {
     pub(in crate::settings) run_creations_per_minute: Option<Limit<1>>,
     /// Runs that are not over, at the same time.
     pub(in crate::settings) live_runs: Option<Limit<1>>,
-    /// Open streams at this process, those by ticket not counted.
+    /// Open streams at this process, those by a ticket for a run of the owner's among them.
     pub(in crate::settings) streams: Option<Limit<1>>,
     /// Tokens, in and out, that providers have counted within a day (UTC). A run that is going on when they are used up fails before its
     /// next turn, with the code `quota_exceeded`.

@@ -94,6 +94,18 @@ async fn the_issuer_ends_logins_where_a_setting_lets_it() {
     assert_eq!(sub.status, 200, "{}", sub.text);
     assert!(!house.is_in(&mut two).await && house.is_in(&mut eve).await);
     house.app.close().await;
+    // One of which the issuer has said no name ends with its subject's.
+    let house = House::new(json!({"backchannel_logout": true}), json!({})).await;
+    house.know("ada", "");
+    let mut unnamed = house.browser().await;
+    house.know("ada", "s-4");
+    let mut named = house.browser().await;
+    let sid = house
+        .logout_token(|token| token.claim("sid", json!("s-5")))
+        .await;
+    assert_eq!(sid.status, 200, "{}", sid.text);
+    assert!(!house.is_in(&mut unnamed).await && house.is_in(&mut named).await);
+    house.app.close().await;
     let house = House::usual().await;
     refused(&house.logout_token(|token| token).await);
     house.app.close().await;

@@ -10,21 +10,21 @@ use sha2::Sha256;
 pub(super) const SIGNATURE: usize = 32;
 
 /// Signs, and knows its signatures again. What is signed begins with what it is for: no two kinds of texts are taken for each other.
-pub(super) struct Seal {
+pub(super) struct Signer {
     /// The first one signs; all are good to read.
     keys: Vec<SecretBox<[u8]>>,
     purpose: &'static [u8],
 }
 
-impl fmt::Debug for Seal {
+impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seal")
+        f.debug_struct("Signer")
             .field("keys", &self.keys.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Seal {
+impl Signer {
     /// With these keys, of which the first one signs; without any, with one of its own, that ends with it.
     pub(super) fn new(keys: &[SecretString], purpose: &'static [u8]) -> Self {
         let own = || vec![SecretBox::new(Box::from(rand::random::<[u8; 32]>()))];
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn what_is_signed_for_one_purpose_is_nothing_for_another() {
         let keys = [SecretString::from("a key of thirty-two bytes or more")];
-        let (one, other) = (Seal::new(&keys, b"one:"), Seal::new(&keys, b"other:"));
+        let (one, other) = (Signer::new(&keys, b"one:"), Signer::new(&keys, b"other:"));
         let signed = one.sign(b"text".to_vec());
         assert_eq!(one.read(&signed), Some(&b"text"[..]));
         assert_eq!(other.read(&signed), None);

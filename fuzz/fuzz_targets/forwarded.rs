@@ -41,9 +41,10 @@ fuzz_target!(|text: &str| {
         // A line of the proxy's own.
         let own = [lines.as_slice(), &[element]].concat();
         assert_eq!(client(header.addresses(&own)), CLIENT, "{own:?}");
-        // Behind the client's line.
-        let line = format!("{}, {element}", lines.last().unwrap_or(&""));
-        let behind = client(header.addresses(&[&line]));
+        // Behind the client's last line.
+        let (last, before) = lines.split_last().unwrap_or((&"", &[]));
+        let line = format!("{last}, {element}");
+        let behind = client(header.addresses(&[before, &[line.as_str()]].concat()));
         match header {
             Forwarded::XForwardedFor => assert_eq!(behind, CLIENT, "{line}"),
             Forwarded::Standard => assert!([CLIENT, PROXY].contains(&behind), "{line}: {behind}"),

@@ -146,7 +146,7 @@ impl Sessions {
             state: attempt.state,
             nonce: attempt.nonce,
             verifier: attempt.verifier,
-            return_to: return_to.map_or(HOME, |path| &path.0).to_owned(),
+            return_to: return_to.map_or(HOME, LocalPath::as_str).to_owned(),
             until: after(now(), ATTEMPT).as_millis(),
         };
         // What was built of texts can be written.
@@ -358,6 +358,14 @@ pub enum NotEnded {
 /// A path of ours, with its query: where a browser may be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalPath(String);
+
+impl LocalPath {
+    /// As it stands behind the host.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl std::str::FromStr for LocalPath {
     type Err = NotLocal;

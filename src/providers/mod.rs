@@ -11,6 +11,9 @@ mod anthropic;
 mod client;
 mod error;
 mod frames;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod gemini;
 mod halves;

@@ -92,11 +92,7 @@ impl Reply {
         think_tags: bool,
         limits: &Limits,
     ) -> Result<Self, AttemptFailure> {
-        let Limits {
-            timeouts,
-            max_event_bytes,
-        } = *limits;
-        let deadline = Instant::now() + timeouts.first_delta;
+        let deadline = Instant::now() + limits.timeouts.first_delta;
         let secret = outgoing
             .auth
             .as_ref()
@@ -105,7 +101,25 @@ impl Reply {
             .await
             .unwrap_or_else(|_| Err(no_delta()))
             .map_err(|failure| error::told(failure, secret.as_ref()))?;
-        Ok(Self {
+        Ok(Self::of(
+            response, secret, converter, think_tags, limits, deadline,
+        ))
+    }
+
+    /// What a response says that has begun to come.
+    pub(super) fn of(
+        response: reqwest::Response,
+        secret: Option<Secret>,
+        converter: Box<dyn Converter>,
+        think_tags: bool,
+        limits: &Limits,
+        deadline: Instant,
+    ) -> Self {
+        let Limits {
+            timeouts,
+            max_event_bytes,
+        } = *limits;
+        Self {
             frames: Frames::new(response, timeouts.idle, max_event_bytes),
             converter,
             halves: Halves::default(),
@@ -123,7 +137,7 @@ impl Reply {
             censors: Censors::of(secret.as_ref()),
             secret,
             _place: None,
-        })
+        }
     }
 
     /// The same, holding its place until it has been read.

@@ -1,5 +1,5 @@
 //! The house as a test: which room may name which, which outside crate stays in which room, how every room introduces itself,
-//! and how long a file may be.
+//! and how long a file may be. And what `SECURITY.md` names is there.
 //!
 //! The sources are read as text. `tokens` leaves comments and literals out, `paths` finds what is named and resolves `super` and
 //! groups, `rules` is the table, `check` holds one against the other. `checker` proves that the checker can fail.
@@ -8,6 +8,7 @@ mod check;
 mod checker;
 mod paths;
 mod rules;
+mod security;
 mod tokens;
 
 use std::path::Path;

@@ -13,6 +13,7 @@ use loco_rs::{
     prelude::{get, post},
 };
 use url::form_urlencoded;
+use utoipa::ToSchema;
 
 use super::extract::{Door, FormBody, invalid_query};
 use crate::{
@@ -137,6 +138,14 @@ pub(super) async fn log_out(door: Door, headers: HeaderMap) -> Result<Response, 
     Ok(answer)
 }
 
+/// The form as the document of the API has it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema alone")]
+pub(super) struct LogoutForm {
+    /// The token by which the issuer says whose logins are over.
+    logout_token: String,
+}
+
 /// The issuer ends logins
 ///
 /// For the issuer (OpenID Connect Back-Channel Logout 1.0): ends the sessions that its logout token names.
@@ -144,7 +153,7 @@ pub(super) async fn log_out(door: Door, headers: HeaderMap) -> Result<Response, 
     post,
     path = "/auth/backchannel-logout",
     tag = "login",
-    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`logout_token`"),
+    request_body(content = LogoutForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "They are over"),
         (status = 400, response = Problem),

@@ -21,7 +21,7 @@ async fn a_slow_database_only_takes_longer() {
     fixture.close().await;
 }
 
-/// Each exchange takes a second for a while, with the times that are set by default.
+/// Each exchange takes half a second for a while, so each transaction some seconds, with the times that are set by default.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_slow_by_seconds_only_takes_longer() {
     let Some(fixture) = Fixture::with(Script::dialogue(0.2), json!({})).await else {
@@ -33,7 +33,7 @@ async fn a_database_that_is_slow_by_seconds_only_takes_longer() {
         ids.push(start(app, 3).await);
     }
     asked_at_least(app, 1).await;
-    proxy.slow(Duration::from_secs(1));
+    proxy.slow(Duration::from_millis(500));
     let reading = ids.iter().map(|id| read_and_compare(app, id));
     let meanwhile = async {
         let change = json!({"system_prompt": "Be bold."});

@@ -16,7 +16,7 @@ use crate::{
 /// What bounds runs.
 pub(super) fn quotas(settings: &Settings) -> Quotas {
     if settings.dev_mode {
-        return Quotas::NONE;
+        return Quotas::default();
     }
     let allowance = &settings.allowance;
     Quotas {

@@ -94,15 +94,6 @@ impl fmt::Display for OverQuota {
 }
 
 impl Quota {
-    /// All that there are.
-    pub const ALL: [Self; 5] = [
-        Self::RunsPerAddress,
-        Self::RunsPerOwner,
-        Self::LiveRuns,
-        Self::TokensPerDay,
-        Self::CostPerDay,
-    ];
-
     /// Its name, as `RateLimit-Policy` has it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -114,19 +105,6 @@ impl Quota {
             Self::CostPerDay => "cost-a-day",
         }
     }
-}
-
-impl Quotas {
-    /// None at all.
-    pub const NONE: Self = Self {
-        runs_per_address: None,
-        runs_per_owner: None,
-        live_runs: None,
-        daily: Daily {
-            tokens: None,
-            cost: None,
-        },
-    };
 }
 
 impl Daily {

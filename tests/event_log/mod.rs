@@ -47,7 +47,7 @@ impl Log {
             .insert_run(
                 run,
                 &Asker::default(),
-                &Quotas::NONE,
+                &Quotas::default(),
                 &order.plan(9).unwrap(),
                 Timestamp::from_millis(0),
                 None,

@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
     conversation::{Asker, Quotas, RunId, StartRun, Timestamp},
-    models::{Store, TABLES, connect},
+    models::{Inserted, Store, TABLES, connect},
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 
@@ -31,7 +31,7 @@ async fn new_run(store: &Store) -> RunId {
     let plan = order.plan(9).unwrap();
     let nobody = Asker::default();
     store
-        .insert_run(id, &nobody, &Quotas::NONE, &plan, at, None)
+        .insert_run(id, &nobody, &Quotas::default(), &plan, at, None)
         .await
         .unwrap();
     id
@@ -121,4 +121,39 @@ async fn every_connection_to_a_file_has_its_pragmas() {
         assert_eq!(row.try_get_by_index::<String>(0).unwrap(), "wal");
         open.push(txn);
     }
+}
+
+/// What the process itself does for nobody, such as a talk in the terminal, is no owner's and no client's.
+#[tokio::test]
+async fn nobody_has_no_quota() {
+    let db = open("sqlite::memory:").await;
+    Migrator::up(&db, None).await.unwrap();
+    let store = Store::new(db, Duration::from_secs(5));
+    let one = std::num::NonZeroU32::new(1);
+    let quotas = Quotas {
+        runs_per_address: one,
+        runs_per_owner: one,
+        live_runs: Some(1),
+        ..Quotas::default()
+    };
+    let ada = Asker {
+        owner: "ada".to_owned(),
+        client: "192.0.2.1".to_owned(),
+        ..Asker::default()
+    };
+    let bot = serde_json::json!({"provider": "p", "model": "m"});
+    let order = serde_json::json!({"topic": "Tea?", "bots": [bot, bot]});
+    let order: StartRun = serde_json::from_value(order).unwrap();
+    let plan = order.plan(9).unwrap();
+    let insert = async |asker: &Asker| {
+        let id = RunId::from_uuid(uuid::Uuid::now_v7());
+        let at = Timestamp::from_millis(1);
+        let inserted = store.insert_run(id, asker, &quotas, &plan, at, None).await;
+        matches!(inserted.unwrap(), Inserted::Now(..))
+    };
+    for _ in 0..3 {
+        assert!(insert(&Asker::default()).await);
+    }
+    assert!(insert(&ada).await);
+    assert!(!insert(&ada).await);
 }

@@ -94,7 +94,7 @@ impl Case {
             context_policy: ContextPolicy::Fail,
         };
         let inserted = store
-            .insert_run(run, &Asker::default(), &Quotas::NONE, &plan, AT, None)
+            .insert_run(run, &Asker::default(), &Quotas::default(), &plan, AT, None)
             .await
             .unwrap();
         assert!(matches!(inserted, Inserted::Now(..)));

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::places::ConnectionLimits;
-use self::{connection::Attendant, places::Places, refusals::Refusals};
+use self::{connection::Attendant, places::Connections, refusals::Refusals};
 use crate::{conversation::Meter, views::stream::StreamSettings};
 
 /// What bounds a connection.
@@ -49,7 +49,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let grace = options.grace;
-    let places = Places::new(options.limits.clone());
+    let places = Connections::new(options.limits.clone());
     let connections = TaskTracker::new();
     let attendant = Attendant {
         router,

@@ -83,7 +83,7 @@ pub(super) async fn stream_run(
                 Some(_) => door.runs.owner(&caller.whose(), id).await?,
                 None => caller.owner.as_str().into(),
             };
-            let place = match door.places.take(client, &owner) {
+            let place = match door.places.take(Some(client), &owner) {
                 Ok(place) => place,
                 Err(full) => return no_place(&headers, &door, full),
             };
@@ -97,26 +97,27 @@ pub(super) async fn stream_run(
             };
             Ok(stream::response(subscription, door.stream, leave))
         }
-        Err(RunError::Unavailable(_) | RunError::Leaving) if is_browser(&headers) => {
+        Err(RunError::Unavailable(_) | RunError::Leaving) if stream::is_of_a_page(&headers) => {
             Ok(stream::come_back(door.stream))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// A browser gives up for good on an error status: it is told to come back.
-fn is_browser(headers: &HeaderMap) -> bool {
-    headers.contains_key("sec-fetch-mode")
-}
-
 fn no_place(headers: &HeaderMap, door: &Door, full: NoPlace) -> Result<Response, Problem> {
-    if is_browser(headers) {
+    if stream::is_of_a_page(headers) {
         return Ok(stream::come_back(door.stream));
     }
-    let detail = full.to_string();
     Err(match full {
-        NoPlace::InAll(_) => Problem::busy(&detail),
-        NoPlace::OfClient(_) | NoPlace::OfOwner(_) => Problem::too_many_streams(detail),
+        NoPlace::InAll(most) => Problem::busy(&format!(
+            "{most} streams are open here, and there may be no more"
+        )),
+        NoPlace::OfClient(most) => Problem::too_many_streams(format!(
+            "{most} streams are open to this client, and it may have no more: close one"
+        )),
+        NoPlace::OfOwner(most) => Problem::too_many_streams(format!(
+            "{most} streams of yours are open, and you may have no more: close one"
+        )),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    BasicCredential, Caller, ClientKey, Oidc, RateLimiter, Tickets, TokenError, Verdict,
+    BasicCredential, Caller, ClientKey, Oidc, Tickets, TokenError,
     basic::{Credentials, Users},
     failures::Failures,
     ticket::now,
@@ -70,8 +70,8 @@ pub struct Authenticator {
     oidc: Option<Arc<Oidc>>,
     tickets: Arc<Tickets>,
     /// Of each kind by itself: who comes again and again with an old ticket can still log in. Those of passwords are with the users.
-    wrong_tokens: RateLimiter,
-    wrong_tickets: RateLimiter,
+    wrong_tokens: Failures,
+    wrong_tickets: Failures,
     /// Of those that an issuer was asked about.
     unknown_tokens: Failures,
 }
@@ -102,8 +102,8 @@ impl Authenticator {
             basic: users.map(|users| Users::new(users, hash_threads, failures_per_minute)),
             oidc,
             tickets,
-            wrong_tokens: RateLimiter::per_minute(failures_per_minute),
-            wrong_tickets: RateLimiter::per_minute(failures_per_minute),
+            wrong_tokens: Failures::per_minute(failures_per_minute),
+            wrong_tickets: Failures::per_minute(failures_per_minute),
             unknown_tokens: Failures::per_minute(failures_per_minute),
         }
     }
@@ -207,10 +207,13 @@ impl Authenticator {
     }
 }
 
-fn counted(failures: &RateLimiter, denied: Denied, client: ClientKey) -> Denied {
-    match failures.check(client) {
-        Verdict::Allowed { .. } => denied,
-        Verdict::Refused { retry_after } => Denied::TooMany { retry_after },
+fn counted(failures: &Failures, denied: Denied, client: ClientKey) -> Denied {
+    match failures.wait(client) {
+        Some(retry_after) => Denied::TooMany { retry_after },
+        None => {
+            failures.count(client);
+            denied
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! How often a client's credentials may be wrong in a minute, where to look at them is dear: what is counted is what was wrong, and
-//! whether a client has had enough can be asked without counting.
+//! How often a client's credentials may be wrong in a minute: what is counted is what was wrong, and whether a client has had enough can be
+//! asked without counting, before a look that is dear. (`limit` counts what is asked, by a crate that has no such question.)
 
 use std::{
     collections::HashMap,

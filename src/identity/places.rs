@@ -1,4 +1,6 @@
-//! How many streams may be open at the same time: in all, of one client's address, and of one owner.
+//! How many of a thing, of streams and of connections, may be open at the same time: in all, of one client's address, and of one owner.
+//!
+//! **Invariant:** who is counted is remembered while it has a place, and no longer: a flood of addresses takes no more memory than what is open.
 
 use std::{
     collections::HashMap,
@@ -19,7 +21,7 @@ pub struct PlaceLimits {
     pub per_owner: Option<usize>,
 }
 
-/// The places. Cheap to clone. Who has none is not remembered.
+/// The places. Cheap to clone: the clones are the same places.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
     limits: PlaceLimits,
@@ -33,25 +35,23 @@ struct Taken {
     owners: HashMap<String, usize>,
 }
 
-/// Why there is no place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Which limit leaves no place, and how much it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoPlace {
     /// So many are taken in all.
-    #[error("{0} streams are open here, and there may be no more")]
     InAll(usize),
     /// So many are the client's.
-    #[error("{0} streams are open to this client, and it may have no more: close one")]
     OfClient(usize),
     /// So many are the owner's.
-    #[error("{0} streams of yours are open, and you may have no more: close one")]
     OfOwner(usize),
 }
 
 /// A place, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    client: ClientKey,
-    owner: String,
+    /// `None`: nobody counts them.
+    client: Option<ClientKey>,
+    owner: Option<String>,
     taken: Arc<Mutex<Taken>>,
 }
 
@@ -65,35 +65,45 @@ impl Places {
         }
     }
 
-    /// Takes a place. `owner`: empty for nobody, where no login is asked for.
+    /// Takes a place. `client`: `None` for who is many, such as a proxy. `owner`: empty for nobody, where no login is asked for. Neither is
+    /// counted by itself then.
     ///
     /// # Errors
     /// When there is none left.
-    pub fn take(&self, client: ClientKey, owner: &str) -> Result<Place, NoPlace> {
+    pub fn take(&self, client: Option<ClientKey>, owner: &str) -> Result<Place, NoPlace> {
         let PlaceLimits {
             all,
             per_client,
             per_owner,
         } = self.limits;
+        let client = client.zip(per_client);
+        let owner = Some(owner).filter(|owner| !owner.is_empty()).zip(per_owner);
         let mut taken = lock(&self.taken);
-        let full = |limit: Option<usize>, taken: usize| limit.filter(|limit| taken >= *limit);
-        if let Some(limit) = full(per_owner, count(&taken.owners, owner)) {
-            return Err(NoPlace::OfOwner(limit));
+        if let Some((owner, most)) = owner
+            && count(&taken.owners, owner) >= most
+        {
+            return Err(NoPlace::OfOwner(most));
         }
-        if let Some(limit) = full(per_client, count(&taken.clients, &client)) {
-            return Err(NoPlace::OfClient(limit));
+        if let Some((client, most)) = client
+            && count(&taken.clients, &client) >= most
+        {
+            return Err(NoPlace::OfClient(most));
         }
-        if let Some(limit) = full(all, taken.all) {
-            return Err(NoPlace::InAll(limit));
+        if let Some(most) = all.filter(|most| taken.all >= *most) {
+            return Err(NoPlace::InAll(most));
         }
         taken.all += 1;
-        *taken.clients.entry(client).or_default() += 1;
-        if !owner.is_empty() {
-            *taken.owners.entry(owner.to_owned()).or_default() += 1;
+        let client = client.map(|(client, _)| client);
+        let owner = owner.map(|(owner, _)| owner.to_owned());
+        if let Some(client) = client {
+            *taken.clients.entry(client).or_default() += 1;
+        }
+        if let Some(owner) = &owner {
+            *taken.owners.entry(owner.clone()).or_default() += 1;
         }
         Ok(Place {
             client,
-            owner: owner.to_owned(),
+            owner,
             taken: Arc::clone(&self.taken),
         })
     }
@@ -103,8 +113,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = lock(&self.taken);
         taken.all -= 1;
-        leave(&mut taken.clients, &self.client);
-        leave(&mut taken.owners, self.owner.as_str());
+        if let Some(client) = &self.client {
+            leave(&mut taken.clients, client);
+        }
+        if let Some(owner) = &self.owner {
+            leave(&mut taken.owners, owner.as_str());
+        }
     }
 }
 
@@ -151,7 +165,7 @@ mod tests {
             per_client: Some(3),
             per_owner: Some(2),
         });
-        let take = |last, owner| places.take(client(last), owner);
+        let take = |last, owner| places.take(Some(client(last)), owner);
         let first = take(1, "ada").unwrap();
         let second = take(2, "ada").unwrap();
         assert_eq!(take(3, "ada").unwrap_err(), NoPlace::OfOwner(2));
@@ -172,8 +186,26 @@ mod tests {
     #[test]
     fn without_limits_there_is_a_place_for_everybody() {
         let places = Places::default();
-        let all: Result<Vec<Place>, NoPlace> =
-            (0..1_000).map(|_| places.take(client(1), "ada")).collect();
+        let all: Result<Vec<Place>, NoPlace> = (0..1_000)
+            .map(|_| places.take(Some(client(1)), "ada"))
+            .collect();
         assert_eq!(all.unwrap().len(), 1_000);
+    }
+
+    #[test]
+    fn clients_are_forgotten_with_their_last_place() {
+        let places = Places::new(PlaceLimits {
+            all: Some(3),
+            per_client: Some(2),
+            per_owner: None,
+        });
+        for last in 0..=u8::MAX {
+            let one = places.take(Some(client(last)), "").unwrap();
+            let _two = places.take(Some(client(last)), "").unwrap();
+            assert_eq!(lock(&places.taken).clients.len(), 1);
+            drop(one);
+        }
+        let taken = lock(&places.taken);
+        assert_eq!((taken.all, taken.clients.len()), (0, 0));
     }
 }

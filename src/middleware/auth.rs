@@ -141,7 +141,7 @@ fn cookies(headers: &HeaderMap) -> Vec<&str> {
 fn put_off(guards: &Guards, request: &Request, problem: Problem) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let watches = route.is_some_and(|route| route.as_str() == WATCHED);
-    if watches && request.method().is_safe() && request.headers().contains_key("sec-fetch-mode") {
+    if watches && request.method().is_safe() && stream::is_of_a_page(request.headers()) {
         return stream::come_back(guards.stream);
     }
     problem.into_response()

@@ -8,7 +8,7 @@ use std::{future::Future, time::Duration};
 
 use axum::{
     body::Body,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
@@ -42,8 +42,13 @@ pub fn response(
     with_headers(Body::from_stream(body(blocks, settings, leave)))
 }
 
-/// The answer to a browser when something passing is in the way: it would give up for good on an error status, and comes back
-/// by itself after this.
+/// Whether a page asks, by an `EventSource` or a `fetch`: an `EventSource` gives up for good on an error status.
+#[must_use]
+pub fn is_of_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key("sec-fetch-mode")
+}
+
+/// The answer to a page when something passing is in the way: its `EventSource` comes back by itself after this.
 pub fn come_back(settings: StreamSettings) -> Response {
     with_headers(Body::from(format!(
         "retry: {}\n\n",

@@ -1,17 +1,10 @@
 //! How many connections there may be, in all and of one client.
-//!
-//! **Invariant:** a client is remembered while it has a connection, and no longer: a flood of addresses takes no more memory than the
-//! connections that there are.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use crate::identity::ClientKey;
+use crate::identity::{ClientKey, NoPlace, Place, PlaceLimits, Places};
 
 /// The most connections; `None`: any number.
 #[derive(Debug, Clone, Default)]
@@ -41,33 +34,23 @@ impl Full {
     }
 }
 
-/// The places of connections. Cheap to clone: the clones are the same places.
-#[derive(Clone)]
-pub(super) struct Places(Arc<Inner>);
-
-struct Inner {
-    limits: ConnectionLimits,
-    /// Held for a moment, twice in a connection's life.
-    taken: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    all: usize,
-    clients: HashMap<ClientKey, usize>,
-}
-
-/// The place of one connection, until it is dropped.
-pub(super) struct Place {
+/// The places of connections.
+pub(super) struct Connections {
     places: Places,
-    /// `None`: nobody counts them.
-    client: Option<ClientKey>,
+    trusted_proxies: Arc<[IpNet]>,
 }
 
-impl Places {
+impl Connections {
     pub(super) fn new(limits: ConnectionLimits) -> Self {
-        let taken = Mutex::default();
-        Self(Arc::new(Inner { limits, taken }))
+        let places = Places::new(PlaceLimits {
+            all: limits.all,
+            per_client: limits.per_client,
+            per_owner: None,
+        });
+        Self {
+            places,
+            trusted_proxies: limits.trusted_proxies,
+        }
     }
 
     /// Takes a place for whoever is there.
@@ -75,48 +58,14 @@ impl Places {
     /// # Errors
     /// Which limit leaves none.
     pub(super) fn take(&self, peer: IpAddr) -> Result<Place, Full> {
-        let limits = &self.0.limits;
-        let mut taken = self.taken();
-        if limits.all.is_some_and(|most| taken.all >= most) {
-            return Err(Full::All);
-        }
-        let client = limits.per_client.and_then(|most| {
-            let address = peer.to_canonical();
-            let proxies = &limits.trusted_proxies;
-            let proxy = proxies.iter().any(|net| net.contains(&address));
-            (!proxy).then(|| (ClientKey::from(address), most))
-        });
-        if let Some((client, most)) = client {
-            let theirs = taken.clients.entry(client).or_default();
-            if *theirs >= most {
-                return Err(Full::Client);
-            }
-            *theirs += 1;
-        }
-        taken.all += 1;
-        Ok(Place {
-            places: self.clone(),
-            client: client.map(|(client, _)| client),
+        let address = peer.to_canonical();
+        let mut proxies = self.trusted_proxies.iter();
+        let is_proxy = proxies.any(|net| net.contains(&address));
+        let client = (!is_proxy).then(|| ClientKey::from(address));
+        self.places.take(client, "").map_err(|full| match full {
+            NoPlace::InAll(_) => Full::All,
+            NoPlace::OfClient(_) | NoPlace::OfOwner(_) => Full::Client,
         })
-    }
-
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        // What is done under it cannot panic half-way.
-        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        taken.all -= 1;
-        let Some(client) = self.client else { return };
-        if let Some(theirs) = taken.clients.get_mut(&client) {
-            *theirs -= 1;
-            if *theirs == 0 {
-                taken.clients.remove(&client);
-            }
-        }
     }
 }
 
@@ -124,8 +73,8 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn places(all: Option<usize>, per_client: Option<usize>) -> Places {
-        Places::new(ConnectionLimits {
+    fn places(all: Option<usize>, per_client: Option<usize>) -> Connections {
+        Connections::new(ConnectionLimits {
             all,
             per_client,
             trusted_proxies: ["10.0.0.0/8".parse().unwrap()].into(),
@@ -162,18 +111,5 @@ mod tests {
         for full in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::2"] {
             assert_eq!(places.take(address(full)).err(), Some(Full::Client));
         }
-    }
-
-    #[test]
-    fn clients_are_forgotten_with_their_last_connection() {
-        let places = places(Some(3), Some(2));
-        for last in 0..=u8::MAX {
-            let one = places.take(IpAddr::from([192, 0, 2, last])).ok().unwrap();
-            let _two = places.take(IpAddr::from([192, 0, 2, last])).ok().unwrap();
-            assert_eq!(places.taken().clients.len(), 1);
-            drop(one);
-        }
-        let taken = places.taken();
-        assert_eq!((taken.all, taken.clients.len()), (0, 0));
     }
 }

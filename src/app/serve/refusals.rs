@@ -142,7 +142,7 @@ async fn tell(attendant: Attendant, stream: TcpStream, peer: SocketAddr, full: F
 fn is_watching_browser(request: &Request) -> bool {
     request.method() == Method::GET
         && request.uri().path().starts_with("/api/stream/")
-        && request.headers().contains_key("sec-fetch-mode")
+        && stream::is_of_a_page(request.headers())
 }
 
 /// As the layers before the handlers would make it, which it never reaches.

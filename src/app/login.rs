@@ -1,9 +1,9 @@
 //! Who may come in, by the settings.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use loco_rs::{Error, Result, app::AppContext, config::Server};
-use url::{Host, Url};
+use url::Url;
 
 use super::parts::settings_of;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         Sessions, Tickets,
     },
     models::Store,
-    settings::{self, Auth, Client, Settings},
+    settings::{self, Auth, Client, Settings, is_loopback},
     views::protected_resource::ProtectedResource,
 };
 
@@ -97,15 +97,6 @@ fn is_safe(address: &str) -> bool {
     };
     let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
     safe && url.path() == "/" && url.query().is_none()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-        None => false,
-    }
 }
 
 /// What makes and reads tickets; `None` where no login is asked for.

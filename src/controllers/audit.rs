@@ -1,21 +1,20 @@
 //! `/api/run/{run_id}/audit`: who did what with a run, for those who answer for it.
 
 use axum::{
-    Json,
-    extract::{FromRequestParts, Query},
-    http::{Uri, header, request::Parts},
-    response::{IntoResponse as _, Response},
+    extract::FromRequestParts,
+    http::{Uri, request::Parts},
+    response::Response,
 };
 use loco_rs::{controller::Routes, prelude::get};
 use utoipa::IntoParams;
 
 use super::{
     extract::{Admin, RunPath, invalid_query},
-    history::limit,
+    history::{self, limit, pairs},
 };
 use crate::{
     conversation::{AuditCursor, RunId, Violation},
-    views::{audit::AuditView, problem::Problem, run::next_page},
+    views::{audit::AuditView, problem::Problem},
 };
 
 /// How many acts are listed where the request does not say.
@@ -46,11 +45,8 @@ impl<S: Send + Sync> FromRequestParts<S> for AuditQuery {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| invalid_query(vec![Violation::new("", "is not UTF-8 after decoding")]))?;
         let (mut asked, mut given, mut mistakes) = (None, None, Vec::new());
-        for (name, value) in pairs {
+        for (name, value) in pairs(parts, state).await? {
             let read = match name.as_str() {
                 "limit" if asked.is_none() => limit(&value).map(|limit| asked = Some(limit)),
                 "cursor" if given.is_none() => {
@@ -106,12 +102,8 @@ pub(super) async fn list_acts(
         after.map_err(|error| invalid_query(vec![Violation::new("/cursor", error.to_string())]))?;
     let page = door.runs.audit(id, after, limit).await?;
     let next = page.more_after.map(|last| AuditCursor(last).to_text(id));
-    let link = next.as_ref().and_then(|cursor| next_page(&url, cursor));
-    let mut response = Json(AuditView::new(page, next)).into_response();
-    if let Some(link) = link {
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(response)
+    let view = AuditView::new(page, next.clone());
+    Ok(history::page(view, &url, next.as_deref()))
 }
 
 /// The routes.

@@ -22,7 +22,7 @@ use loco_rs::{controller::Routes, prelude::get};
 use serde::Deserialize;
 
 use self::press::Press;
-use super::extract::{Reader, invalid_query, run_id, undecodable};
+use super::extract::{By, Reader, invalid_query, run_id, undecodable};
 use crate::{
     conversation::{RunError, RunId, Said, Violation},
     orchestrator::TranscriptReader,
@@ -101,12 +101,8 @@ impl Pages for TranscriptReader {
 )]
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn export_run(
-    Reader {
-        door,
-        caller,
-        asker,
-        ..
-    }: Reader,
+    Reader { door, caller, .. }: Reader,
+    By(asker): By,
     method: Method,
     file: Result<Path<String>, PathRejection>,
     display: Result<Query<Display>, QueryRejection>,

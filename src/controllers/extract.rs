@@ -66,8 +66,6 @@ pub struct Reader {
     pub caller: Caller,
     /// Where from, as limits count.
     pub client: ClientKey,
-    /// Who it is if something is done.
-    pub asker: Asker,
 }
 
 /// Somebody who may start and change runs, and the door to them.
@@ -94,7 +92,6 @@ impl FromRequestParts<AppContext> for Reader {
         let door = Door::find(ctx)?;
         Ok(Self {
             door,
-            asker: asker(parts, &caller, address),
             caller,
             client: address.into(),
         })
@@ -125,15 +122,32 @@ impl FromRequestParts<AppContext> for Admin {
     }
 }
 
-/// Who is asking, and where from, if it may do that.
-fn allowed(parts: &Parts, scope: Scope) -> Result<(Caller, IpAddr), Problem> {
-    // The login layer leaves nobody out: without a caller, nothing is allowed.
+/// A reader that takes something away with it: who it is.
+pub struct By(pub Asker);
+
+impl<S: Sync> FromRequestParts<S> for By {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let (caller, address) = known(parts)?;
+        Ok(Self(asker(parts, caller, address)))
+    }
+}
+
+/// Who is asking, and where from. The login layer leaves nobody out: without a caller, nothing is allowed.
+fn known(parts: &Parts) -> Result<(&Caller, IpAddr), Problem> {
     let caller = parts.extensions.get::<Caller>();
     let both = caller.zip(parts.extensions.get::<ClientAddress>());
     let (caller, ClientAddress(address)) =
         both.ok_or_else(|| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
+    Ok((caller, *address))
+}
+
+/// The same, if it may do that.
+fn allowed(parts: &Parts, scope: Scope) -> Result<(Caller, IpAddr), Problem> {
+    let (caller, address) = known(parts)?;
     if caller.scopes.allow(scope) {
-        Ok((caller.clone(), *address))
+        Ok((caller.clone(), address))
     } else {
         Err(Problem::insufficient_scope(scope.as_str()))
     }

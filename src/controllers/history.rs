@@ -3,15 +3,18 @@
 use std::collections::HashSet;
 
 use axum::{
+    Json,
     extract::{FromRequestParts, Query},
-    http::{Uri, request::Parts},
+    http::{Uri, header, request::Parts},
+    response::{IntoResponse as _, Response},
 };
+use serde::Serialize;
 use utoipa::IntoParams;
 
 use super::extract::invalid_query;
 use crate::{
     conversation::{HistoryCursor, HistoryFilter, RunId, RunStatus, Timestamp, Violation, words},
-    views::problem::Problem,
+    views::{problem::Problem, run::next_page},
 };
 
 /// How many runs are listed where the request does not say, and at most.
@@ -67,9 +70,7 @@ impl<S: Send + Sync> FromRequestParts<S> for HistoryQuery {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| invalid_query(vec![Violation::new("", "is not UTF-8 after decoding")]))?;
+        let pairs = pairs(parts, state).await?;
         read(&pairs, parts.uri.clone()).map_err(invalid_query)
     }
 }
@@ -125,6 +126,26 @@ fn read(pairs: &[(String, String)], url: Uri) -> Result<HistoryQuery, Vec<Violat
         limit,
         url,
     })
+}
+
+/// The names and values of a query.
+pub(super) async fn pairs<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<Vec<(String, String)>, Problem> {
+    let pairs = Query::from_request_parts(parts, state).await;
+    let Query(pairs) = pairs
+        .map_err(|_| invalid_query(vec![Violation::new("", "is not UTF-8 after decoding")]))?;
+    Ok(pairs)
+}
+
+/// The answer with a page of a list, and where the next one begins: as a whole address in `Link`.
+pub(super) fn page(view: impl Serialize, url: &Uri, next: Option<&str>) -> Response {
+    let mut response = Json(view).into_response();
+    if let Some(link) = next.and_then(|cursor| next_page(url, cursor)) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
 }
 
 /// How many of a list.

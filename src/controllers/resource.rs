@@ -2,13 +2,16 @@
 //! a problem.
 
 use axum::{
-    extract::{FromRequestParts, Path, Query},
+    extract::{FromRequestParts, Path},
     http::{StatusCode, request::Parts},
 };
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::extract::{invalid_query, undecodable};
+use super::{
+    extract::{invalid_query, undecodable},
+    history::pairs,
+};
 use crate::{conversation::Violation, views::problem::Problem};
 
 /// How many items are listed where the request does not say, and at most.
@@ -64,10 +67,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| invalid_query(vec![Violation::new("", "is not UTF-8 after decoding")]))?;
-        read(&pairs).map_err(invalid_query)
+        read(&pairs(parts, state).await?).map_err(invalid_query)
     }
 }
 

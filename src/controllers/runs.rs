@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::{
     extract::{Door, KeyedJsonBody, OptionalJsonBody, Reader, RunPath, Traced, Writer},
-    history::{HistoryParams, HistoryQuery},
+    history::{self, HistoryParams, HistoryQuery},
 };
 use crate::{
     conversation::{HistoryCursor, RunId, StartRun, StopMode},
@@ -23,7 +23,7 @@ use crate::{
     views::{
         problem::Problem,
         rate_limit::Item,
-        run::{HistoryView, RunView, StartedView, StoppedView, next_page},
+        run::{HistoryView, RunView, StartedView, StoppedView},
     },
 };
 
@@ -169,12 +169,8 @@ pub(super) async fn list_runs(
     let next = page
         .more_after
         .map(|run| HistoryCursor(run).to_text(&filter));
-    let link = next.as_ref().and_then(|cursor| next_page(&url, cursor));
-    let mut response = Json(HistoryView::new(page, next)).into_response();
-    if let Some(link) = link {
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(response)
+    let view = HistoryView::new(page, next.clone());
+    Ok(history::page(view, &url, next.as_deref()))
 }
 
 /// Delete a run

@@ -461,15 +461,20 @@ fn is_issuer(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else {
         return false;
     };
-    let loopback = match url.host() {
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
+    let bare = url.username().is_empty() && url.password().is_none();
+    safe && bare && !text.contains(['?', '#'])
+}
+
+/// Whether that is this machine, to which nobody listens on the way.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => return false,
-    };
-    let safe = url.scheme() == "https" || (url.scheme() == "http" && loopback);
-    let bare = url.username().is_empty() && url.password().is_none();
-    safe && bare && !text.contains(['?', '#'])
+        None => false,
+    }
 }
 
 /// `$2a$`, `$2b$` or `$2y$`, two digits of cost (4 to 31), `$`, 22 characters of salt and 31 of hash.

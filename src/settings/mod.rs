@@ -20,7 +20,7 @@ mod tracing;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use addresses::{HIDDEN, check_redis_url, database_url, without_secrets};
-pub use auth::{Auth, AuthMode, BasicUser, Client, ClientSecret, Issuer};
+pub use auth::{Auth, AuthMode, BasicUser, Client, ClientSecret, Issuer, is_loopback};
 pub use environment::{Environment, InvalidLine};
 use secrecy::SecretString;
 pub use secrets::Secret;

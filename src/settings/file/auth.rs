@@ -137,7 +137,7 @@ pub(in crate::settings) struct Introspection {
     pub(in crate::settings) client_secret_env: Option<String>,
 }
 
-/// Logins by a browser.
+/// Logins by a browser. What the browser keeps is signed with `PARLEY_SECRET`, as tickets are: without it, logins end with the process.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(default)]

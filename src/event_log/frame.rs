@@ -4,9 +4,7 @@
 //! Format: <https://html.spec.whatwg.org/multipage/server-sent-events.html>. JSON has no line breaks outside strings and escapes
 //! them inside, names are ours and ids are numbers: no field can be forged.
 
-use std::io::Write as _;
-
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
@@ -14,22 +12,19 @@ use crate::{
     models::LoggedEvent,
 };
 
-/// How much room is taken at once for the blocks to come: one allocation serves dozens of deltas.
-const ROOM: usize = 8 * 1024;
-
 /// The block of a durable event.
 pub(super) fn durable(event: &LoggedEvent) -> Bytes {
-    let mut block = BytesMut::with_capacity(event.data.len() + event.name.len() + 48);
+    let mut block = Vec::with_capacity(event.data.len() + event.name.len() + 64);
     block.extend_from_slice(b"event: ");
     block.extend_from_slice(event.name.as_bytes());
     write_id(&mut block, EventId::durable(event.seq));
     block.extend_from_slice(event.data.as_bytes());
     block.extend_from_slice(b"\n\n");
-    block.freeze()
+    block.into()
 }
 
-/// The block of a delta, split off the shared `room`.
-pub(super) fn delta(room: &mut BytesMut, id: EventId, delta: &Delta<'_>) -> Bytes {
+/// Writes the block of a delta.
+pub(super) fn delta(page: &mut Vec<u8>, id: EventId, delta: &Delta<'_>) {
     #[derive(Serialize)]
     struct Data<'a> {
         r#type: &'static str,
@@ -39,11 +34,8 @@ pub(super) fn delta(room: &mut BytesMut, id: EventId, delta: &Delta<'_>) -> Byte
         kind: Option<&'static str>,
         text: &'a str,
     }
-    if room.capacity() < delta.text.len() + 256 {
-        room.reserve(ROOM.max(delta.text.len() * 2 + 256));
-    }
-    room.extend_from_slice(b"event: turn.delta");
-    write_id(room, id);
+    page.extend_from_slice(b"event: turn.delta");
+    write_id(page, id);
     let data = Data {
         r#type: "turn.delta",
         turn: delta.turn,
@@ -55,15 +47,18 @@ pub(super) fn delta(room: &mut BytesMut, id: EventId, delta: &Delta<'_>) -> Byte
         text: delta.text,
     };
     // Writing numbers and text into memory cannot fail.
-    let written = serde_json::to_writer(room.writer(), &data);
+    let written = serde_json::to_writer(&mut *page, &data);
     debug_assert!(written.is_ok());
-    room.extend_from_slice(b"\n\n");
-    room.split().freeze()
+    page.extend_from_slice(b"\n\n");
 }
 
-fn write_id(block: &mut BytesMut, id: EventId) {
-    let written = write!(block.writer(), "\nid: {id}\ndata: ");
-    debug_assert!(written.is_ok());
+fn write_id(block: &mut Vec<u8>, id: EventId) {
+    let mut digits = itoa::Buffer::new();
+    block.extend_from_slice(b"\nid: ");
+    block.extend_from_slice(digits.format(id.seq).as_bytes());
+    block.push(b'-');
+    block.extend_from_slice(digits.format(id.n).as_bytes());
+    block.extend_from_slice(b"\ndata: ");
 }
 
 #[cfg(test)]
@@ -72,10 +67,10 @@ mod tests {
 
     #[test]
     fn a_delta_is_one_block_whatever_its_text() {
-        let mut room = BytesMut::new();
+        let mut block = Vec::new();
         let text = "a\r\nb\u{2028}\"c\"\0é";
-        let block = delta(
-            &mut room,
+        delta(
+            &mut block,
             EventId { seq: 7, n: 12 },
             &Delta {
                 turn: 3,
@@ -92,32 +87,21 @@ mod tests {
     }
 
     #[test]
-    fn deltas_share_their_room() {
-        let mut room = BytesMut::new();
-        let first = delta(
-            &mut room,
-            EventId { seq: 1, n: 1 },
-            &Delta {
+    fn deltas_stand_one_behind_the_other() {
+        let mut page = Vec::new();
+        for (n, kind, text) in [(1, DeltaKind::Text, "a"), (2, DeltaKind::Reasoning, "b")] {
+            let said = Delta {
                 turn: 0,
                 bot_index: 0,
-                kind: DeltaKind::Text,
-                text: "a",
-            },
-        );
-        let second = delta(
-            &mut room,
-            EventId { seq: 1, n: 2 },
-            &Delta {
-                turn: 0,
-                bot_index: 0,
-                kind: DeltaKind::Reasoning,
-                text: "b",
-            },
-        );
-        assert_eq!(first.as_ptr().wrapping_add(first.len()), second.as_ptr());
+                kind,
+                text,
+            };
+            delta(&mut page, EventId { seq: 1, n }, &said);
+        }
         assert_eq!(
-            &second[..],
-            b"event: turn.delta\nid: 1-2\ndata: {\"type\":\"turn.delta\",\"turn\":0,\"bot_index\":0,\"kind\":\"reasoning\",\"text\":\"b\"}\n\n"
+            std::str::from_utf8(&page).unwrap(),
+            "event: turn.delta\nid: 1-1\ndata: {\"type\":\"turn.delta\",\"turn\":0,\"bot_index\":0,\"text\":\"a\"}\n\n\
+             event: turn.delta\nid: 1-2\ndata: {\"type\":\"turn.delta\",\"turn\":0,\"bot_index\":0,\"kind\":\"reasoning\",\"text\":\"b\"}\n\n"
         );
     }
 

@@ -12,6 +12,7 @@
 
 mod channel;
 mod frame;
+mod pages;
 mod reader;
 mod segment;
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
@@ -21,20 +21,17 @@ use crate::{
 /// How many events are taken from the database at once.
 const PAGE: u64 = 64;
 
-/// How many bytes are joined into one write for a reader that lags.
-const WRITE: usize = 64 * 1024;
-
 /// An open log. Holds one segment at most, and no connection.
 pub struct Reader {
     store: Store,
     channel: Arc<Channel>,
     head: watch::Receiver<EventId>,
-    /// Everything up to here was handed out or is in `ready`.
+    /// Everything up to here was handed out or is in `stored`.
     cursor: EventId,
     /// Where the reader is in the live part; `None` while it reads from the database.
     segment: Option<Arc<Segment>>,
-    /// Blocks that were read and not handed out yet.
-    ready: VecDeque<Bytes>,
+    /// Blocks that were read from the database and not handed out yet.
+    stored: VecDeque<Bytes>,
     /// Whether the final event was read.
     over: bool,
     /// By which it is counted.
@@ -55,7 +52,7 @@ impl Reader {
             head,
             cursor,
             segment: None,
-            ready: VecDeque::new(),
+            stored: VecDeque::new(),
             over: false,
             _counted: counted,
         }
@@ -70,50 +67,52 @@ impl Reader {
     /// When the database cannot be read; the same call may be made again.
     pub async fn next(&mut self) -> Result<Option<Bytes>, RunError> {
         loop {
-            if let Some(bytes) = self.hand_out() {
-                return Ok(Some(bytes));
+            if let Some(block) = self.stored.pop_front() {
+                return Ok(Some(block));
             }
             if self.over {
                 return Ok(None);
             }
             // Marked as seen before the look: an append after it wakes the wait below at once, so none is slept through.
-            self.head.borrow_and_update();
-            self.read_live();
-            if self.ready.is_empty() && self.segment.is_none() {
-                self.read_stored().await?;
+            self.head.mark_unchanged();
+            if let Some(blocks) = self.read_live() {
+                return Ok(Some(blocks));
             }
-            if self.ready.is_empty() && self.channel.is_gone() {
+            if self.segment.is_none() {
+                self.read_stored().await?;
+                if !self.stored.is_empty() {
+                    continue;
+                }
+            }
+            if self.channel.is_gone() {
                 return Ok(None);
             }
             // The channel is held, so its sender lives: the wait ends by an append.
-            if self.ready.is_empty() && self.head.changed().await.is_err() {
+            if self.head.changed().await.is_err() {
                 return Ok(None);
             }
         }
     }
 
-    /// Takes everything that the live part has now. Leaves `segment` empty if the database has to be asked.
-    fn read_live(&mut self) {
+    /// What the live part has next: all deltas that stand together, or a durable event. Leaves `segment` empty if the database has to be
+    /// asked.
+    fn read_live(&mut self) -> Option<Bytes> {
         if self.segment.is_none() {
             self.segment = self.channel.find(self.cursor.seq);
         }
-        while let Some(segment) = &self.segment {
-            match segment.after(self.cursor.n) {
-                Rest::Deltas(deltas, last) => {
-                    self.ready.extend(deltas);
-                    self.cursor.n = last;
-                }
-                Rest::Waiting => return,
-                Rest::Ended(next) => {
-                    // Two writers may publish out of order: a segment that is not the very next is left to the database.
-                    let next = next.filter(|next| next.seq == self.cursor.seq + 1);
-                    if let Some(next) = &next {
-                        self.ready.push_back(next.event.clone());
-                        self.cursor = EventId::durable(next.seq);
-                        self.over = next.is_final;
-                    }
-                    self.segment = next;
-                }
+        match self.segment.as_ref()?.after(self.cursor.n) {
+            Rest::Deltas(blocks, last) => {
+                self.cursor.n = last;
+                Some(blocks)
+            }
+            Rest::Waiting => None,
+            Rest::Ended(next) => {
+                // Two writers may publish out of order: a segment that is not the very next is left to the database.
+                self.segment = next.filter(|next| next.seq == self.cursor.seq + 1);
+                let next = self.segment.as_ref()?;
+                self.cursor = EventId::durable(next.seq);
+                self.over = next.is_final;
+                Some(next.event.clone())
             }
         }
     }
@@ -128,23 +127,7 @@ impl Reader {
             self.cursor = EventId::durable(last.seq);
             self.over = RunEvent::name_is_final(&last.name);
         }
-        self.ready.extend(page.iter().map(frame::durable));
+        self.stored.extend(page.iter().map(frame::durable));
         Ok(())
-    }
-
-    /// What is ready: a single block as it is, shared with all readers; several joined, up to the size of a write.
-    fn hand_out(&mut self) -> Option<Bytes> {
-        let first = self.ready.pop_front()?;
-        if self.ready.is_empty() {
-            return Some(first);
-        }
-        let mut joined = BytesMut::from(first);
-        while let Some(block) = self
-            .ready
-            .pop_front_if(|block| joined.len() + block.len() <= WRITE)
-        {
-            joined.extend_from_slice(&block);
-        }
-        Some(joined.freeze())
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::frame;
+use super::{frame, pages::Pages};
 use crate::{
     conversation::{Delta, EventId, RunEvent},
     models::LoggedEvent,
@@ -17,15 +17,14 @@ pub(super) struct Segment {
     pub(super) event: Bytes,
     /// Whether the event ends the run.
     pub(super) is_final: bool,
-    /// Held only to push or to copy handles; no await happens under it.
+    /// Held only to push or to take a slice; no await happens under it.
     inner: Mutex<Inner>,
 }
 
+#[derive(Default)]
 struct Inner {
-    /// Encoded deltas; the one with number `n` is at `n - 1`.
-    deltas: Vec<Bytes>,
-    /// Where the blocks of the deltas to come are written.
-    room: BytesMut,
+    /// The blocks of the deltas.
+    deltas: Pages,
     /// The segment of the next durable event, once there is one: no delta comes after that. Weak, so that a reader that has
     /// stopped reading holds one segment and not the whole log behind it.
     next: Option<Weak<Segment>>,
@@ -33,8 +32,8 @@ struct Inner {
 
 /// What a segment has for a reader.
 pub(super) enum Rest {
-    /// Deltas after the reader's cursor: their blocks, and the number of the last.
-    Deltas(Vec<Bytes>, u64),
+    /// Deltas after the reader's cursor, as many as stand together: their blocks, and the number of the last.
+    Deltas(Bytes, u64),
     /// Nothing yet.
     Waiting,
     /// The segment is complete and read; the next one, if it is still in memory.
@@ -47,11 +46,7 @@ impl Segment {
             seq: event.seq,
             event: frame::durable(event),
             is_final: RunEvent::name_is_final(&event.name),
-            inner: Mutex::new(Inner {
-                deltas: Vec::new(),
-                room: BytesMut::new(),
-                next: None,
-            }),
+            inner: Mutex::default(),
         }
     }
 
@@ -60,10 +55,9 @@ impl Segment {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let id = EventId {
             seq: self.seq,
-            n: inner.deltas.len() as u64 + 1,
+            n: inner.deltas.count() + 1,
         };
-        let block = frame::delta(&mut inner.room, id, delta);
-        inner.deltas.push(block);
+        inner.deltas.push(|page| frame::delta(page, id, delta));
         id
     }
 
@@ -85,13 +79,10 @@ impl Segment {
 
     /// What there is after delta number `n`.
     pub(super) fn after(&self, n: u64) -> Rest {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = usize::try_from(n).unwrap_or(usize::MAX);
-        match inner.deltas.get(from..) {
-            Some(rest) if !rest.is_empty() => {
-                Rest::Deltas(rest.to_vec(), inner.deltas.len() as u64)
-            }
-            _ => inner
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        match inner.deltas.after(n) {
+            Some((blocks, last)) => Rest::Deltas(blocks, last),
+            None => inner
                 .next
                 .as_ref()
                 .map_or(Rest::Waiting, |next| Rest::Ended(next.upgrade())),

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+
 use super::{driver::Signals, state::Spoken};
 use crate::{
     conversation::{
@@ -79,12 +81,12 @@ pub(super) async fn run(
         asked: false,
         finished: None,
     };
+    // Looked at when it rings, and not with each delta.
+    let mut interrupted: FuturesUnordered<_> = std::iter::once(interrupted(stage)).collect();
     let end = tokio::select! {
         // A stop that is there already wins over what has not been read yet.
         biased;
-        () = stage.signals.stop.cancelled() => End::Stopped,
-        () = stage.signals.cut.cancelled() => End::GivenUp(RestartReason::Drain),
-        () = stage.signals.node.lapsed(stage.term) => End::GivenUp(RestartReason::Crash),
+        Some(end) = interrupted.next() => end,
         end = speech.listen(provider, place, request) => end,
     };
     let Speech {
@@ -116,6 +118,16 @@ pub(super) async fn run(
         }
         (None, End::Stopped) => Ended::Stopped(asked.then_some(spoken)),
         (None, End::GivenUp(reason)) => Ended::GivenUp(asked.then_some(spoken), reason),
+    }
+}
+
+/// Waits for what ends an attempt from outside.
+async fn interrupted(stage: &Stage<'_>) -> End {
+    tokio::select! {
+        biased;
+        () = stage.signals.stop.cancelled() => End::Stopped,
+        () = stage.signals.cut.cancelled() => End::GivenUp(RestartReason::Drain),
+        () = stage.signals.node.lapsed(stage.term) => End::GivenUp(RestartReason::Crash),
     }
 }
 

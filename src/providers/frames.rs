@@ -1,124 +1,159 @@
-//! The bytes of an answer into SSE frames, bounded in size and in silence.
+//! The bytes of an answer into frames, bounded in size and in silence.
 
 use std::{
-    pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    future::Future,
+    pin::{Pin, pin},
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use sse_stream::SseByteStream;
+use tokio::{
+    task::coop::unconstrained,
+    time::{Instant, Sleep, sleep_until},
+};
 
-use super::stray::Stray;
+use super::sse::{Frame, SseError, SseReader};
 use crate::conversation::{AttemptFailure, FailureCode};
-
-/// Why the bytes ended early.
-#[derive(Debug, thiserror::Error)]
-enum BodyFault {
-    #[error("the provider fell silent for {} ms", .0.as_millis())]
-    Silence(Duration),
-    #[error("{0} bytes came without an event being complete")]
-    TooLong(usize),
-    #[error("the connection broke off")]
-    Broken(#[source] reqwest::Error),
-}
 
 /// The frames of one answer.
 pub(super) struct Frames {
-    stream: Pin<Box<dyn Stream<Item = Result<sse_stream::Sse, sse_stream::Error>> + Send>>,
-    /// Bytes that came since the last complete event. Shared with the byte stream, which refuses to take too many.
-    pending: Arc<AtomicUsize>,
-    /// What came beside the frames. Held for a moment only.
-    stray: Arc<Mutex<Stray>>,
+    response: reqwest::Response,
+    reader: SseReader,
+    /// How long the provider may be silent once it has begun. How long the first bytes may take is for others to bound: a server may
+    /// send its headers long before it has read the prompt.
+    idle: Duration,
+    /// When bytes came last.
+    heard: Option<Instant>,
+    alarm: Alarm,
+}
+
+/// What comes of waiting for a frame.
+pub(super) enum Next<'a> {
+    /// It came.
+    Frame(Frame<'a>),
+    /// The body has ended.
+    End,
+    /// It did not come in time.
+    Late,
 }
 
 impl Frames {
     pub(super) fn new(response: reqwest::Response, idle: Duration, max_event_bytes: usize) -> Self {
-        let pending = Arc::new(AtomicUsize::new(0));
-        let stray = Arc::new(Mutex::new(Stray::default()));
-        let seen = Arc::clone(&stray);
-        let bytes = bounded(response, idle, max_event_bytes, Arc::clone(&pending)).inspect_ok(
-            move |bytes| {
-                seen.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(bytes);
-            },
-        );
         Self {
-            stream: Box::pin(SseByteStream::new(bytes)),
-            pending,
-            stray,
+            response,
+            reader: SseReader::new(max_event_bytes),
+            idle,
+            heard: None,
+            alarm: Alarm::default(),
         }
     }
 
     /// An error that the server has written past the format of its stream.
     pub(super) fn stray_error(&self) -> Option<String> {
-        let stray = self.stray.lock().unwrap_or_else(PoisonError::into_inner);
-        stray.found()
+        self.reader.stray_error()
     }
 
-    /// The data of the next frame; `None` at the end of the body. Blocks without data are no frames.
-    pub(super) async fn next(&mut self) -> Result<Option<String>, AttemptFailure> {
-        loop {
+    /// The next frame, if it comes before that moment.
+    ///
+    /// Cancel-safe: what was read and is no whole frame yet is a part of the next one.
+    pub(super) async fn next(&mut self, due: Instant) -> Result<Next<'_>, AttemptFailure> {
+        while !self.reader.advance().map_err(unreadable)? {
             // A provider that is quicker than we are must not keep this task from whatever else it waits for: a stop, a deadline.
             tokio::task::consume_budget().await;
-            match self.stream.next().await {
-                Some(Ok(frame)) => {
-                    self.pending.store(0, Ordering::Relaxed);
-                    if let Some(data) = frame.data {
-                        return Ok(Some(data));
-                    }
+            let silent = self.heard.map(|heard| heard + self.idle);
+            let first = silent.map_or(due, |silent| silent.min(due));
+            match self.alarm.before(first, self.response.chunk()).await {
+                Some(Ok(Some(bytes))) => {
+                    self.heard = Some(Instant::now());
+                    self.reader.push(bytes);
                 }
-                Some(Err(error)) => return Err(failure(&error)),
-                None => return Ok(None),
+                Some(Ok(None)) => return Ok(Next::End),
+                Some(Err(error)) => {
+                    let cause = error.without_url();
+                    tracing::debug!(%cause, "a provider's body broke off");
+                    let message = "the connection broke off".to_owned();
+                    return Err(AttemptFailure::new(FailureCode::Truncated, message));
+                }
+                None if first < due => {
+                    let ms = self.idle.as_millis();
+                    let message = format!("the provider fell silent for {ms} ms");
+                    return Err(AttemptFailure::new(FailureCode::Timeout, message));
+                }
+                None => return Ok(Next::Late),
+            }
+        }
+        Ok(Next::Frame(self.reader.frame()))
+    }
+}
+
+fn unreadable(error: SseError) -> AttemptFailure {
+    AttemptFailure::new(FailureCode::Malformed, error.to_string())
+}
+
+/// A timer that is wound up once for many waits: as long as each ends before its time, which moves on with it, nothing is done but a look
+/// at the clock when it rings.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// What the future comes to, if that is before its time.
+    async fn before<T>(&mut self, due: Instant, future: impl Future<Output = T>) -> Option<T> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        let mut future = pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut future => return Some(done),
+                // Also where the future has used up all that a task may do at once.
+                () = unconstrained(sleep.as_mut()) => {
+                    if Instant::now() >= due {
+                        return None;
+                    }
+                    sleep.as_mut().reset(due);
+                }
             }
         }
     }
 }
 
-/// The body's bytes, which end in a fault after too long a silence between them or too many bytes without an event. How long the
-/// first ones may take is for others to bound: a server may send its headers long before it has read the prompt.
-fn bounded(
-    response: reqwest::Response,
-    idle: Duration,
-    max_event_bytes: usize,
-    pending: Arc<AtomicUsize>,
-) -> impl Stream<Item = Result<Bytes, BodyFault>> + Send {
-    let begun = false;
-    futures_util::stream::try_unfold((response, begun), move |(mut response, begun)| {
-        let pending = Arc::clone(&pending);
-        async move {
-            tokio::task::consume_budget().await;
-            let chunk = if begun {
-                let chunk = tokio::time::timeout(idle, response.chunk()).await;
-                chunk.map_err(|_| BodyFault::Silence(idle))?
-            } else {
-                response.chunk().await
-            };
-            let Some(bytes) = chunk.map_err(BodyFault::Broken)? else {
-                return Ok(None);
-            };
-            let total = pending.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-            if total > max_event_bytes {
-                return Err(BodyFault::TooLong(total));
-            }
-            Ok(Some((bytes, (response, true))))
-        }
-    })
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-fn failure(error: &sse_stream::Error) -> AttemptFailure {
-    let sse_stream::Error::Body(source) = error else {
-        return AttemptFailure::new(FailureCode::Malformed, "the provider's stream is not UTF-8");
-    };
-    let code = match source.downcast_ref::<BodyFault>() {
-        Some(BodyFault::Silence(_)) => FailureCode::Timeout,
-        Some(BodyFault::TooLong(_)) => FailureCode::Malformed,
-        Some(BodyFault::Broken(_)) | None => FailureCode::Truncated,
-    };
-    AttemptFailure::new(code, source.to_string())
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_rings_at_the_time_of_each_wait_and_not_before() {
+        let (mut alarm, began) = (Alarm::default(), Instant::now());
+        let at = |ms| began + Duration::from_millis(ms);
+        for ms in [10, 20, 90] {
+            let word = alarm.before(at(100 + ms), sleep_until(at(ms)));
+            assert!(word.await.is_some());
+        }
+        assert_eq!(began.elapsed().as_millis(), 90);
+        // The first time that it was wound up for is long over when this wait is.
+        assert!(
+            alarm
+                .before(at(300), std::future::pending::<()>())
+                .await
+                .is_none()
+        );
+        assert_eq!(began.elapsed().as_millis(), 300);
+        // An earlier time than the one that it was last wound up for.
+        assert!(
+            alarm
+                .before(at(900), std::future::ready(()))
+                .await
+                .is_some()
+        );
+        assert!(
+            alarm
+                .before(at(400), std::future::pending::<()>())
+                .await
+                .is_none()
+        );
+        assert_eq!(began.elapsed().as_millis(), 400);
+    }
 }

@@ -1,4 +1,4 @@
-//! For `fuzz/` alone: answers without a network.
+//! For `fuzz/` and `benches/guards` alone: answers without a network.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -7,8 +7,10 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::{
-    Api, Dialect, KINDS, Kind, Part, ProviderConfig, Reply, Request, Timeouts, frames::Frames,
-    reply::Limits, secret::Secret,
+    Api, Dialect, KINDS, Kind, Part, ProviderConfig, Reply, Request, Timeouts,
+    frames::{Frames, Next},
+    reply::Limits,
+    secret::Secret,
 };
 use crate::conversation::{AttemptFailure, Params, Prompt};
 
@@ -29,9 +31,9 @@ pub async fn frames(pieces: &[&[u8]]) -> (Vec<String>, Option<AttemptFailure>) {
     let mut frames = Frames::new(response(pieces), PATIENCE, LIMITS.max_event_bytes);
     let mut all = Vec::new();
     loop {
-        match frames.next().await {
-            Ok(Some(data)) => all.push(data),
-            Ok(None) => return (all, None),
+        match frames.next(Instant::now() + PATIENCE).await {
+            Ok(Next::Frame(frame)) => all.push(frame.data.to_owned()),
+            Ok(Next::End | Next::Late) => return (all, None),
             Err(failure) => return (all, Some(failure)),
         }
     }
@@ -64,6 +66,20 @@ impl Speaker {
 
     /// The parts of an answer whose body comes in these pieces, and what it failed by.
     pub async fn answer(self, key: &str, pieces: &[&[u8]]) -> (Vec<Part>, Option<AttemptFailure>) {
+        let mut reply = self.reply(key, pieces);
+        let mut parts = Vec::new();
+        loop {
+            match reply.next().await {
+                Ok(Some(part)) => parts.push(part),
+                Ok(None) => return (parts, None),
+                Err(failure) => return (parts, Some(failure)),
+            }
+        }
+    }
+
+    /// An answer whose body comes in these pieces.
+    #[must_use]
+    pub fn reply(self, key: &str, pieces: &[&[u8]]) -> Reply {
         let request = Request {
             model: "m",
             prompt: &Prompt {
@@ -76,24 +92,14 @@ impl Speaker {
             trace: None,
         };
         let converter = (self.kind.adapter)(&self.config()).converter(&request);
-        let secret = Secret::new(&SecretString::from(key));
-        let deadline = Instant::now() + PATIENCE;
-        let mut reply = Reply::of(
+        Reply::of(
             response(pieces),
-            secret,
+            Secret::new(&SecretString::from(key)),
             converter,
             self.think_tags,
             &LIMITS,
-            deadline,
-        );
-        let mut parts = Vec::new();
-        loop {
-            match reply.next().await {
-                Ok(Some(part)) => parts.push(part),
-                Ok(None) => return (parts, None),
-                Err(failure) => return (parts, Some(failure)),
-            }
-        }
+            Instant::now() + PATIENCE,
+        )
     }
 
     fn config(self) -> ProviderConfig {

@@ -14,7 +14,9 @@ impl Halves {
     /// The frame with its halves joined: a first one is taken from the end of a text and waits for its second at the beginning of
     /// another; one that never finds it is left out. Any other half without its other becomes U+FFFD.
     pub(super) fn joined<'a>(&mut self, data: &'a str) -> Cow<'a, str> {
-        if !data.contains("\\ud") && !data.contains("\\uD") {
+        let escapes = memchr::memchr(b'\\', data.as_bytes()).map(|first| &data[first..]);
+        let possible = |rest: &&str| rest.contains("\\ud") || rest.contains("\\uD");
+        if escapes.filter(possible).is_none() {
             return Cow::Borrowed(data);
         }
         let (mut out, mut told, mut at) = (String::new(), 0, 0);

@@ -24,7 +24,7 @@ mod prefix_tests;
 mod registry;
 mod reply;
 mod secret;
-mod stray;
+mod sse;
 mod think_tags;
 #[cfg(test)]
 mod vendor_tests;

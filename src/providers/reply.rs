@@ -12,7 +12,7 @@ use super::{
     Timeouts,
     adapter::{Converter, Outgoing, Step},
     error,
-    frames::Frames,
+    frames::{Frames, Next},
     gate::Place,
     halves::Halves,
     limits,
@@ -178,21 +178,19 @@ impl Reply {
 
     /// The next frame's meaning; `None` at the end of the body.
     async fn step(&mut self) -> Result<Option<Step>, AttemptFailure> {
-        let deadline = self.usage_until.unwrap_or(self.word_until);
-        let frame = tokio::time::timeout_at(deadline, self.frames.next()).await;
-        let Some(data) = frame.map_err(|_| self.no_word())?? else {
-            return Ok(None);
+        let due = self.usage_until.unwrap_or(self.word_until);
+        let frame = match self.frames.next(due).await? {
+            Next::Frame(frame) => frame,
+            Next::End => return Ok(None),
+            Next::Late => return Err(self.no_word()),
         };
-        let data = data.trim();
+        let data = frame.data.trim();
         // Empty frames, and comments that a gateway put into a data field.
         if data.is_empty() || data.starts_with(':') {
             return Ok(Some(Step::default()));
         }
         // It ends any stream, also one that broke off with an error where nobody reads it.
-        if data.starts_with("[DONE]")
-            && self.usage_until.is_none()
-            && self.frames.stray_error().is_some()
-        {
+        if data.starts_with("[DONE]") && self.usage_until.is_none() && frame.after_stray {
             return Err(self.broken_off());
         }
         let data = self.halves.joined(data);

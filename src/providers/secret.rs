@@ -76,11 +76,12 @@ impl Secret {
         if !self.is_secret() {
             return Cow::Borrowed(data);
         }
-        if data.contains(self.key()) {
+        if holds(data, self.key()) {
             return Cow::Owned(self.hidden(data));
         }
         // Only characters that need no escape can be in a key: a frame that escapes such has to be read to be seen through.
-        let escaped = data.contains("\\u00") || data.contains("\\/");
+        let escapes = memchr::memchr(b'\\', data.as_bytes()).map(|first| &data[first..]);
+        let escaped = escapes.is_some_and(|rest| rest.contains("\\u00") || rest.contains("\\/"));
         let plain = escaped
             .then(|| serde_json::from_str::<Value>(data).ok())
             .flatten()
@@ -112,7 +113,7 @@ impl Censor {
     pub(super) fn push(&mut self, piece: String) -> String {
         let key = self.key.expose_secret();
         let before = std::mem::take(&mut self.begun);
-        if before == 0 && (piece.len() < key.len() || !piece.contains(key)) {
+        if before == 0 && !holds(&piece, key) {
             self.begun = overlap(&piece, key);
             if self.begun <= TOLD {
                 return piece;
@@ -146,9 +147,18 @@ impl Censor {
 
 /// How many bytes of the key's beginning the text ends with. The whole key is not in it.
 fn overlap(text: &str, key: &str) -> usize {
-    let most = text.len().min(key.len() - 1);
-    let ends = |length: &usize| text.as_bytes().ends_with(&key.as_bytes()[..*length]);
-    (1..=most).rev().find(ends).unwrap_or(0)
+    let (text, key) = (text.as_bytes(), key.as_bytes());
+    let [first, ..] = key else {
+        return 0;
+    };
+    let end = &text[text.len() - text.len().min(key.len() - 1)..];
+    memchr::memchr_iter(*first, end)
+        .find(|at| key.starts_with(&end[*at..]))
+        .map_or(0, |at| end.len() - at)
+}
+
+fn holds(text: &str, key: &str) -> bool {
+    memchr::memmem::find(text.as_bytes(), key.as_bytes()).is_some()
 }
 
 #[cfg(test)]

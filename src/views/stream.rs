@@ -4,7 +4,7 @@
 //! The heartbeat is the single line `:`; with a blank line after it, one much-used client delivers an empty message. `retry` rides
 //! inside the first block for the same reason.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use axum::{
     body::Body,
@@ -12,7 +12,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, stream};
+use futures_util::{
+    Stream, StreamExt as _,
+    future::{BoxFuture, FutureExt as _},
+    stream::{self, FuturesUnordered},
+};
 use tokio::time::{Instant, Sleep};
 
 use super::problem::with_causes;
@@ -88,10 +92,14 @@ struct Sending<B> {
     heartbeat: Duration,
     /// What is still to be put before the first block.
     prefix: Option<String>,
-    silence: std::pin::Pin<Box<Sleep>>,
+    /// When something was sent last.
+    sent: Instant,
+    /// Rings at the earliest moment at which it may have been silent for too long: it is not wound up again with each block.
+    silence: Pin<Box<Sleep>>,
     /// The request that it answers.
     span: tracing::Span,
-    leave: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Holds one, which is looked at when it rings and not with each block: a look costs locks that all streams share.
+    leave: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
 fn body<B: Blocks>(
@@ -103,9 +111,10 @@ fn body<B: Blocks>(
         blocks,
         heartbeat: settings.heartbeat,
         prefix: Some(format!("retry: {}\n", settings.retry.as_millis())),
+        sent: Instant::now(),
         silence: Box::pin(tokio::time::sleep(settings.heartbeat)),
         span: tracing::Span::current(),
-        leave: Box::pin(leave),
+        leave: std::iter::once(leave.boxed()).collect(),
     };
     stream::unfold(sending, |mut sending| async {
         let bytes = sending.next().await?;
@@ -115,23 +124,36 @@ fn body<B: Blocks>(
 
 impl<B: Blocks> Sending<B> {
     async fn next(&mut self) -> Option<Bytes> {
-        let bytes = tokio::select! {
-            // What is there is shown before the stream ends: the last events of a run that was left.
-            biased;
-            next = self.blocks.next() => match next {
-                Ok(bytes) => self.prefixed(bytes?),
-                Err(error) => {
-                    // The client comes back with its cursor; nothing is lost.
-                    let cause = with_causes(&error);
-                    tracing::warn!(parent: &self.span, cause, "a stream ended early");
-                    return None;
+        loop {
+            tokio::select! {
+                // What is there is shown before the stream ends: the last events of a run that was left.
+                biased;
+                next = self.blocks.next() => {
+                    let bytes = match next {
+                        Ok(bytes) => bytes?,
+                        Err(error) => {
+                            // The client comes back with its cursor; nothing is lost.
+                            let cause = with_causes(&error);
+                            tracing::warn!(parent: &self.span, cause, "a stream ended early");
+                            return None;
+                        }
+                    };
+                    self.sent = Instant::now();
+                    return Some(self.prefixed(bytes));
                 }
-            },
-            () = &mut self.leave => return None,
-            () = &mut self.silence => Bytes::from_static(b":\n"),
-        };
-        self.silence.as_mut().reset(Instant::now() + self.heartbeat);
-        Some(bytes)
+                _ = self.leave.next() => return None,
+                () = &mut self.silence => {
+                    let (now, due) = (Instant::now(), self.sent + self.heartbeat);
+                    if due > now {
+                        self.silence.as_mut().reset(due);
+                        continue;
+                    }
+                    self.sent = now;
+                    self.silence.as_mut().reset(now + self.heartbeat);
+                    return Some(Bytes::from_static(b":\n"));
+                }
+            }
+        }
     }
 
     /// The first blocks with `retry` before them, in one piece; all others as they are.

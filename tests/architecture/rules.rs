@@ -107,7 +107,6 @@ pub(super) const FENCES: &[(&str, Fence)] = &[
     ("rustls", Only(&["providers", "telemetry", "identity"])),
     ("sea_orm", Only(&["models", "app"])),
     ("serde_yaml_ng", Only(&["app"])),
-    ("sse_stream", Only(&["providers"])),
     // Where JSON is made that the API shows, and where its document is put together.
     ("utoipa", Only(&["conversation", "views", "controllers"])),
     ("utoipa_swagger_ui", Only(&["controllers"])),

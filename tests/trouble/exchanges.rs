@@ -107,6 +107,35 @@ async fn the_connection_may_break_at_any_exchange() {
     futures_util::future::join_all(workers).await;
 }
 
+/// What a talk costs the database: a transaction for each turn, whatever it says, and so many exchanges within it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_is_one_transaction_and_a_delta_is_none() {
+    /// BEGIN and COMMIT among them.
+    const EXCHANGES: u64 = 12;
+    let mut costs = Vec::new();
+    for words in ["Well.".to_owned(), "word ".repeat(300)] {
+        let script = Script::text(&words);
+        let Some(fixture) = Fixture::with(script, json!({})).await else {
+            return;
+        };
+        let mut cost = async |turns: u32| {
+            let before = fixture.proxy.exchanges();
+            let id = start(&fixture.app, turns).await;
+            read_and_compare(&fixture.app, &id).await;
+            let written =
+                format!("SELECT count(DISTINCT xmin::text) FROM events WHERE run_id = '{id}'");
+            // Besides the turns: the run's beginning, and that of its first turn.
+            assert_eq!(fixture.count(&written).await, i64::from(turns) + 2);
+            fixture.proxy.exchanges() - before
+        };
+        let (few, many) = (cost(2).await, cost(22).await);
+        costs.push((many - few) / 20);
+        fixture.close().await;
+    }
+    println!("{costs:?} exchanges a turn, with few words and with many");
+    assert!(costs.iter().all(|cost| *cost <= EXCHANGES), "{costs:?}");
+}
+
 /// A turn that is written with the release of its run is counted, also where nobody heard that it was.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_may_be_lost_on_its_way_back() {

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, extract::ConnectInfo};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -89,18 +90,38 @@ impl Attendant {
         if asked.is_err() {
             return tracing::debug!(%peer, "a connection asked for nothing");
         }
-        tokio::select! {
+        // Looked at when they ring, and not with each write.
+        let mut bells = FuturesUnordered::new();
+        bells.push(
+            streams
+                .idle(options.keep_alive)
+                .map(|()| Bell::Idle)
+                .boxed(),
+        );
+        bells.push(self.ended.cancelled().map(|()| Bell::Ended).boxed());
+        let bell = tokio::select! {
+            biased;
             ended = &mut connection => return tell(peer, ended),
-            () = streams.idle(options.keep_alive) => {
-                connection.as_mut().graceful_shutdown();
+            bell = bells.next() => bell,
+        };
+        connection.as_mut().graceful_shutdown();
+        match bell {
+            Some(Bell::Idle) => {
                 // Of a client that is there, nothing is open any more.
                 let ended = tokio::time::timeout(options.header_timeout, connection).await;
-                return ended.map_or_else(|_| (), |ended| tell(peer, ended));
+                ended.map_or_else(|_| (), |ended| tell(peer, ended));
             }
-            () = self.ended.cancelled() => connection.as_mut().graceful_shutdown(),
+            Some(Bell::Ended) | None => tell(peer, connection.await),
         }
-        tell(peer, connection.await);
     }
+}
+
+/// Why a connection is told to end.
+enum Bell {
+    /// It has asked for nothing for too long.
+    Idle,
+    /// The server ends.
+    Ended,
 }
 
 fn tell(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {

@@ -26,5 +26,7 @@ pub use client::{ClientAddress, ClientKey, Forwarded, client_address};
 pub use limit::{Claim, RateLimiter, Verdict};
 pub use oidc::{ClientConfig, ClientSecret, IssuerConfig, LoginError, Oidc, TokenError};
 pub use places::{NoPlace, Place, PlaceLimits, Places};
-pub use sessions::{Answer, LocalPath, NotEnded, NotLocal, Redirect, SessionConfig, Sessions};
+pub use sessions::{
+    Answer, LocalPath, NotEnded, NotLocal, Redirect, SessionConfig, Sessions, cookies,
+};
 pub use ticket::{Ticket, Tickets};

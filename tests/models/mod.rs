@@ -5,6 +5,7 @@ mod migrations;
 mod model;
 mod money;
 mod ownership;
+mod pages;
 mod plans;
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! The database: it keeps what it was given, and its schema goes up and down.
 
+mod acts;
 mod change;
 mod migrations;
 mod model;

@@ -6,6 +6,7 @@
 //!
 //! **May import:** conversation, models.
 
+mod aside;
 mod authenticator;
 mod basic;
 mod caller;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     conversation::{
-        Asker, Attribute, Failure, FailureCode, OverQuota, RunStatus, Sizes, Span, StopMode, Taken,
+        Asker, Attribute, Failure, FailureCode, OverQuota, RunStatus, Sizes, Span, StopMode,
         Target, Timestamp,
     },
     event_log::Channel,
@@ -166,8 +166,8 @@ impl Driver {
             && let Some(bot) = &self.state.speaker
         {
             // What was asked for the turn was paid for, whatever came of it.
-            let target = self.next_target(bot);
-            self.commit(Step::Recovered(target)).await?;
+            let lost = self.lost(bot);
+            self.commit(Step::Recovered(lost)).await?;
         }
         self.commit(Step::Abort(failure)).await
     }
@@ -185,8 +185,8 @@ impl Driver {
             && self.crashed
             && let Some(bot) = &self.state.speaker
         {
-            let target = self.next_target(bot);
-            self.commit(Step::Recovered(target)).await?;
+            let lost = self.lost(bot);
+            self.commit(Step::Recovered(lost)).await?;
         }
         if self.takeovers >= self.config.max_takeovers {
             let message = format!("its process broke down {} times", self.takeovers);
@@ -314,9 +314,7 @@ impl Driver {
             |error| tracing::warn!(%error, "what the run's owner has taken today is not known"),
         );
         let planned = plan(&self.state, step, &[], &Halt::default(), at);
-        let now = planned
-            .attempt
-            .map(|attempt| Taken::of(attempt.usage, attempt.cost));
+        let now = planned.attempt.map(|attempt| attempt.taken);
         let sum = taken.ok()?.plus(now.unwrap_or_default());
         daily.standings(sum, at).err()
     }

@@ -232,12 +232,11 @@ impl Driver {
             known_command: self.fence.known_command.filter(|_| step.takes_commands()),
             ..self.fence
         };
-        let over = self.over_quota(&step, at).await;
         let committed = loop {
             let halt = Halt {
                 // A process that is told to leave while it tries starts no turn either.
                 leaving: self.signals.leave.is_cancelled(),
-                over,
+                over: self.over_quota(&step, at).await,
             };
             let term = self.signals.node.term();
             let answer = self
@@ -303,7 +302,7 @@ impl Driver {
     }
 
     /// Whether the run's owner has nothing left of a quota of the day, before the step starts another turn. Not known where the database
-    /// does not answer: then the run goes on, to the commit that waits for it, and is asked about again after its turn.
+    /// does not answer: then it is asked again before the commit is tried again; where that went through meanwhile, after the next turn.
     async fn over_quota(&self, step: &Step, at: Timestamp) -> Option<OverQuota> {
         let daily = &self.config.quotas.daily;
         if !daily.is_set() || !matches!(step, Step::Begin | Step::Completed(..)) {

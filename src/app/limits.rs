@@ -9,7 +9,7 @@ use crate::{
     controllers::extract::BodyLimits,
     conversation::{Cost, Daily, Quotas},
     identity::{Forwarded, PlaceLimits, Places},
-    middleware::AllowedHosts,
+    middleware::{AllowedHosts, AllowedOrigins},
     settings::{Allowance, ForwardedBy, Settings},
 };
 
@@ -27,6 +27,14 @@ pub(super) fn quotas(settings: &Settings) -> Quotas {
             tokens: allowance.tokens_per_day,
             cost: allowance.cost_per_day.map(Cost::from_micros),
         },
+    }
+}
+
+/// Whose pages may call the API.
+pub(super) fn origins(settings: &Settings) -> AllowedOrigins {
+    AllowedOrigins {
+        list: settings.http.allowed_origins.clone(),
+        same_site: settings.http.allow_same_site,
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     conversation::{Catalogue, Meter, RetryPolicy},
     event_log::EventLog,
     identity::{Authenticator, LoginLimits, Oidc},
-    middleware::{AllowedOrigins, Guards, stack},
+    middleware::{Guards, stack},
     models::{DrivingLock, PoolOptions, Store, connect, is_memory, unsynced},
     orchestrator::{self, Doorbell, Runs, Supervisor},
     providers::{self, Dialect, Kind, ProviderConfig, Registry},
@@ -253,6 +253,7 @@ pub fn serve_options(ctx: &AppContext) -> Result<ServeOptions> {
             trusted_proxies: settings.http.trusted_proxies.clone().into(),
         },
         stream: stream_settings(&settings),
+        origins: Arc::new(limits::origins(&settings)),
         meter: meter.unwrap_or_default(),
     })
 }
@@ -303,10 +304,7 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
         trusted_proxies: settings.http.trusted_proxies.clone().into(),
         forwarded: limits::forwarded(&settings),
         hosts: Arc::new(limits::hosts(&settings, &ctx.config.server)),
-        origins: Arc::new(AllowedOrigins {
-            list: settings.http.allowed_origins.clone(),
-            same_site: settings.http.allow_same_site,
-        }),
+        origins: Arc::new(limits::origins(&settings)),
         public_metrics: settings.public_metrics,
         meter,
         tracing,

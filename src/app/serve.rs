@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::places::ConnectionLimits;
 use self::{connection::Attendant, places::Connections, refusals::Refusals};
-use crate::{conversation::Meter, views::stream::StreamSettings};
+use crate::{conversation::Meter, middleware::AllowedOrigins, views::stream::StreamSettings};
 
 /// What bounds a connection.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct ServeOptions {
     pub limits: ConnectionLimits,
     /// When browsers are told to come back for whose stream there is no place.
     pub stream: StreamSettings,
+    /// Whose pages may read that.
+    pub origins: Arc<AllowedOrigins>,
     /// Whom to tell of those who are refused.
     pub meter: Meter,
 }

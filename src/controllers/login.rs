@@ -20,6 +20,7 @@ use crate::{
     conversation::{RunError, Violation},
     identity::{
         Answer, ClientAddress, LocalPath, LoginError, NotEnded, Redirect, Sessions, TokenError,
+        cookies,
     },
     views::{problem::Problem, rate_limit::whole_seconds},
 };
@@ -190,11 +191,6 @@ pub(super) async fn end_logins(
 fn sessions(door: &Door) -> Result<Arc<Sessions>, Problem> {
     let none = || Problem::of_status(StatusCode::NOT_FOUND);
     door.sessions.clone().ok_or_else(none)
-}
-
-fn cookies(headers: &HeaderMap) -> Vec<&str> {
-    let lines = headers.get_all(header::COOKIE).iter();
-    lines.filter_map(|line| line.to_str().ok()).collect()
 }
 
 fn see_other(redirect: Redirect) -> Response {

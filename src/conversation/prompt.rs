@@ -41,6 +41,16 @@ pub struct Prompt {
     pub messages: Vec<PromptMessage>,
 }
 
+impl Prompt {
+    /// How long all of it is.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let system = self.system.as_ref().map_or(0, String::len);
+        let messages = self.messages.iter().map(|message| message.text.len());
+        system + messages.sum::<usize>()
+    }
+}
+
 /// Lays out what `speaker` is shown before its turn. `names` are all bots' names by index.
 ///
 /// Own messages become assistant, everybody else's user; neighbours of one role are joined by a blank line. Where more than two

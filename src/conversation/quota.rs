@@ -23,9 +23,9 @@ pub struct Quotas {
 /// What may be taken within a day. `None`: as much as is wanted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Daily {
-    /// Tokens, in and out, that providers have counted.
+    /// Tokens, in and out: those that providers have counted, and about as many as there were where one has not ([`Usage::presumed`]).
     pub tokens: Option<u64>,
-    /// What these cost, where that is known.
+    /// What these cost, where a price is known.
     pub cost: Option<Cost>,
 }
 
@@ -153,7 +153,7 @@ impl Daily {
 }
 
 impl Taken {
-    /// What an attempt took.
+    /// What so much use is, at that cost.
     #[must_use]
     pub fn of(usage: Usage, cost: Option<Cost>) -> Self {
         let input = usage.input_tokens.unwrap_or(0);

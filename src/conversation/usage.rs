@@ -63,6 +63,29 @@ impl Usage {
         }
     }
 
+    /// What is presumed to have been used where nobody has counted it: by quotas alone, which would otherwise not see what is stopped before
+    /// its end. Never to be shown.
+    ///
+    /// `sent` and `heard` are bytes. Four of them are taken for a token: few texts have less in one, and to count the tokens of each text
+    /// that is stopped would be work that anybody could ask for. An answer that is `open` may have had more than the provider had said by
+    /// then; one that is not had what the provider says.
+    #[must_use]
+    pub fn presumed(self, open: bool, sent: usize, heard: usize) -> Self {
+        let tokens = |bytes: usize| bytes.div_ceil(4) as u64;
+        let heard = tokens(heard);
+        let output = match self.output_tokens {
+            Some(counted) if open => counted.max(heard),
+            counted => counted.unwrap_or(heard),
+        };
+        // Parts of what is not known are not, either.
+        let counted = self.input_tokens.map_or(Self::NOTHING, |_| self);
+        Self {
+            input_tokens: counted.input_tokens.or(Some(tokens(sent))),
+            output_tokens: Some(output),
+            ..counted
+        }
+    }
+
     /// Whether the provider said nothing at all.
     #[must_use]
     pub fn is_unknown(self) -> bool {
@@ -90,6 +113,33 @@ mod tests {
             (sum.input_tokens, sum.output_tokens, sum.reasoning_tokens),
             (Some(7), Some(0), None)
         );
+    }
+
+    #[test]
+    fn what_nobody_has_counted_is_presumed() {
+        let tokens = |usage: Usage| [usage.input_tokens, usage.output_tokens].map(Option::unwrap);
+        let nothing = Usage::NOTHING;
+        assert_eq!(tokens(nothing.presumed(true, 401, 8)), [101, 2]);
+        assert_eq!(tokens(nothing.presumed(false, 0, 0)), [0, 0]);
+        // As a provider that counts at the beginning, and at the end, has it.
+        let begun = Usage {
+            input_tokens: Some(7),
+            cached_input_tokens: Some(5),
+            output_tokens: Some(1),
+            ..Usage::default()
+        };
+        let open = begun.presumed(true, 401, 800);
+        assert_eq!(tokens(open), [7, 200]);
+        assert_eq!(open.cached_input_tokens, Some(5));
+        assert_eq!(tokens(begun.presumed(true, 401, 2)), [7, 1]);
+        assert_eq!(tokens(begun.presumed(false, 401, 800)), [7, 1]);
+        let cached = Usage {
+            input_tokens: None,
+            ..begun
+        };
+        let presumed = cached.presumed(true, 4, 0);
+        assert_eq!(tokens(presumed), [1, 1]);
+        assert_eq!(presumed.cached_input_tokens, None);
     }
 
     #[test]

@@ -18,8 +18,10 @@ use crate::{
     models::Store,
 };
 
-/// How many events are taken from the database at once.
+/// How many events are taken from the database at once, and how many bytes of them; the last one may go beyond. So what waits for a reader
+/// that lags is bounded by these and the largest event, which has a whole turn's text.
 const PAGE: u64 = 64;
+const PAGE_BYTES: u64 = 256 * 1024;
 
 /// An open log. Holds one segment at most, and no connection.
 pub struct Reader {
@@ -121,7 +123,7 @@ impl Reader {
     async fn read_stored(&mut self) -> Result<(), RunError> {
         let page = self
             .store
-            .events_after(self.channel.run(), self.cursor.seq, PAGE)
+            .page_after(self.channel.run(), self.cursor.seq, PAGE, PAGE_BYTES)
             .await?;
         if let Some(last) = page.last() {
             self.cursor = EventId::durable(last.seq);

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
-use super::{Caller, ClientKey, Denied, Scopes, digest::Digester, failures::Failures};
+use super::{Caller, ClientKey, Denied, Scopes, aside, digest::Digester, failures::Failures};
 
 /// How long a right credential is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -119,7 +119,7 @@ impl Users {
         self.had_enough(client)?;
         let failures = Arc::clone(&self.failures);
         // The slot and the count are the work's own: it goes on where the client does not wait for it.
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = aside::compute(move || {
             let _slot = slot;
             let fits = bcrypt::verify(password, hash.expose_secret()).unwrap_or(false);
             let known = known.filter(|_| fits);
@@ -128,7 +128,7 @@ impl Users {
             }
             known
         });
-        checked.await.ok().flatten().ok_or(Denied::Wrong)
+        checked.await.flatten().ok_or(Denied::Wrong)
     }
 
     /// A client that was wrong too often gets no bcrypt. What it gets beyond that are those that run at the same time.

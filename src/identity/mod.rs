@@ -6,6 +6,7 @@
 //!
 //! **May import:** conversation, models.
 
+mod aside;
 mod authenticator;
 mod basic;
 mod caller;
@@ -26,5 +27,7 @@ pub use client::{ClientAddress, ClientKey, Forwarded, client_address};
 pub use limit::{Claim, RateLimiter, Verdict};
 pub use oidc::{ClientConfig, ClientSecret, IssuerConfig, LoginError, Oidc, TokenError};
 pub use places::{NoPlace, Place, PlaceLimits, Places};
-pub use sessions::{Answer, LocalPath, NotEnded, NotLocal, Redirect, SessionConfig, Sessions};
+pub use sessions::{
+    Answer, LocalPath, NotEnded, NotLocal, Redirect, SessionConfig, Sessions, cookies,
+};
 pub use ticket::{Ticket, Tickets};

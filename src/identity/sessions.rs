@@ -9,6 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use cookie::{Cookie, SameSite};
+use reqwest::header::{COOKIE, HeaderMap};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -387,6 +388,13 @@ impl std::str::FromStr for LocalPath {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a path on this server, such as /docs")]
 pub struct NotLocal;
+
+/// The lines of a request's cookies. What is no text is none of ours.
+#[must_use]
+pub fn cookies(headers: &HeaderMap) -> Vec<&str> {
+    let lines = headers.get_all(COOKIE).iter();
+    lines.filter_map(|line| line.to_str().ok()).collect()
+}
 
 /// The value of the first cookie of that name.
 fn find<'a>(cookies: &[&'a str], name: &str) -> Option<&'a str> {

@@ -3,7 +3,7 @@
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
@@ -16,6 +16,7 @@ use crate::{
     conversation::{Happening, LoginRefusal, RunError},
     identity::{
         Admitted, Authenticator, Caller, ClientAddress, ClientKey, Denied, Login, TokenError,
+        cookies,
     },
     views::{problem::Problem, rate_limit::whole_seconds, stream},
 };
@@ -130,11 +131,6 @@ async fn session(guards: &Guards, cookies: &[&str]) -> Result<Option<Caller>, Pr
     };
     let checked = sessions.check(cookies).await;
     checked.map_err(|error| RunError::from(error).into())
-}
-
-fn cookies(headers: &HeaderMap) -> Vec<&str> {
-    let lines = headers.get_all(header::COOKIE).iter();
-    lines.filter_map(|line| line.to_str().ok()).collect()
 }
 
 /// Not now. A browser's stream would give up for good on an error status: it is told to come back.

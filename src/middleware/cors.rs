@@ -8,13 +8,13 @@
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
 use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 
-use super::Guards;
+use super::{AllowedOrigins, Guards};
 
 /// What a page may send. `Authorization` is never meant by a `*`; the others are named with it.
 const REQUEST_HEADERS: &str = "accept, authorization, cache-control, content-type, if-match, if-none-match, idempotency-key, \
@@ -63,24 +63,25 @@ impl MiddlewareLayer for Cors {
 
 async fn share(State(guards): State<Guards>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let origin = headers
-        .get(header::ORIGIN)
-        .filter(|origin| guards.origins.lists(origin))
-        .cloned();
+    let origin = guards.origins.listed(headers);
     let asks_first = *request.method() == Method::OPTIONS
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let (mut answer, told): (Response, &[(HeaderName, &'static str)]) =
-        if origin.is_some() && asks_first {
-            let told = &[
-                (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
-                (header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
-                (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE),
-            ];
-            (StatusCode::NO_CONTENT.into_response(), told)
-        } else {
-            let told = &[(header::ACCESS_CONTROL_EXPOSE_HEADERS, ANSWER_HEADERS)];
-            (next.run(request).await, told)
-        };
+    if origin.is_some() && asks_first {
+        let told = &[
+            (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
+            (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE),
+        ];
+        return shared(StatusCode::NO_CONTENT.into_response(), origin, told);
+    }
+    guards.origins.share(next.run(request).await, origin)
+}
+
+fn shared(
+    mut answer: Response,
+    origin: Option<HeaderValue>,
+    told: &[(HeaderName, &'static str)],
+) -> Response {
     let headers = answer.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static(VARY));
     if let Some(origin) = origin {
@@ -92,4 +93,23 @@ async fn share(State(guards): State<Guards>, request: Request, next: Next) -> Re
         }
     }
     answer
+}
+
+impl AllowedOrigins {
+    /// The `Origin` of a request with these headers, if the list has it.
+    #[must_use]
+    pub fn listed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = headers.get(header::ORIGIN);
+        origin.filter(|origin| self.lists(origin)).cloned()
+    }
+
+    /// The answer to a request of that origin, so that its page may read it: by the layer, and by who refuses before it.
+    #[must_use]
+    pub fn share(&self, answer: Response, origin: Option<HeaderValue>) -> Response {
+        if self.list.is_empty() {
+            return answer;
+        }
+        let told = &[(header::ACCESS_CONTROL_EXPOSE_HEADERS, ANSWER_HEADERS)];
+        shared(answer, origin, told)
+    }
 }

@@ -1,16 +1,20 @@
 //! Acts, as rows: each is written in the transaction of what it tells of, where there is one, and stays when its run goes.
 //!
-//! **Invariant:** a row is there exactly if its act was committed: so it also tells whether a commit went through whose answer was lost.
+//! **Invariant:** the row of an act that changes something is there exactly if the act was committed: so it also tells whether a commit went
+//! through whose answer was lost. Acts that change nothing can be done again and again: they have a row, but not one each ([`Store::note`]).
+
+use std::time::Duration;
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::{Expr, ExprTrait as _, Query, SelectStatement, SimpleExpr},
 };
 use serde_json::{Map, Value};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use super::{
-    _entities::audit::{ActiveModel, Column, Entity, Model},
+    _entities::audit::{Column, Entity, Model},
     Store, StoreError,
     rows::{json, read_json, unreadable},
 };
@@ -18,6 +22,12 @@ use crate::conversation::{Act, Asker, AuditEntry, AuditPage, RunId, Timestamp};
 
 /// The member of an act's JSON that has a column of its own.
 const ACT: &str = "act";
+
+/// For so long a row also stands for acts like it, where these change nothing.
+const LIKE_IT: Duration = Duration::from_secs(60);
+
+/// The most rows of such acts in that time, of one owner with one run.
+const MOST: i64 = 16;
 
 impl Store {
     /// What was done with a run, oldest first, from the one after `after`: at most `limit`.
@@ -49,7 +59,10 @@ impl Store {
         })
     }
 
-    /// Writes an act down that changes nothing, and so has no transaction of its own.
+    /// Writes an act down that changes nothing, and so has no transaction of its own: unless there is a row, not older than a minute, of
+    /// the same act with the same run, by the same owner with the same login from the same address; and if the owner has 16 of such acts
+    /// with the run in that minute, whatever differs, the last of them stands for more. So repeating it does not fill the table. Those who
+    /// come at the very same moment may each write theirs.
     ///
     /// # Errors
     /// When the database fails; the row may have been written all the same.
@@ -60,7 +73,42 @@ impl Store {
         by: &Asker,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        write(&self.db, run, act, by, at).await.map(|_| ())
+        let row = row(run, act, by, at)?;
+        let is = |column: Column, value: Option<&String>| match value {
+            Some(value) => column.eq(value),
+            None => column.is_null(),
+        };
+        let mut same = recent(&row, Expr::value(1));
+        same.and_where(Column::Detail.eq(&row.detail))
+            .and_where(is(Column::Login, row.login.as_ref()))
+            .and_where(is(Column::Address, row.address.as_ref()));
+        let all = recent(&row, Expr::cust("COUNT(*)"));
+        let all = SimpleExpr::SubQuery(None, Box::new(all.into()));
+        let columns = [
+            (Column::Id, Expr::value(row.id)),
+            (Column::RunId, Expr::value(row.run_id)),
+            (Column::At, Expr::value(row.at)),
+            (Column::Act, Expr::value(row.act)),
+            (Column::Detail, Expr::value(row.detail)),
+            (Column::Owner, Expr::value(row.owner)),
+            (Column::Login, Expr::value(row.login)),
+            (Column::Address, Expr::value(row.address)),
+            (Column::RequestId, Expr::value(row.request_id)),
+        ];
+        let (columns, values): (Vec<Column>, Vec<SimpleExpr>) = columns.into_iter().unzip();
+        let mut missing = Query::select();
+        missing
+            .exprs(values)
+            .and_where(Expr::exists(same).not())
+            .and_where(all.lt(MOST));
+        let mut insert = Query::insert();
+        insert
+            .into_table(Entity)
+            .columns(columns)
+            .select_from(missing)
+            .map_err(|error| sea_orm::DbErr::Custom(error.to_string()))?;
+        self.db.execute(&insert).await?;
+        Ok(())
     }
 
     /// How many acts are older than that moment.
@@ -102,6 +150,21 @@ impl Store {
     }
 }
 
+/// Of the rows of that act's kind that its owner has with its run since a moment ago: an index has them, by the time in their ids.
+fn recent(row: &Model, what: SimpleExpr) -> SelectStatement {
+    let since = Timestamp::from_millis(row.at).before(LIKE_IT);
+    let since = u64::try_from(since.as_millis()).unwrap_or(0);
+    let since = Builder::from_unix_timestamp_millis(since, &[0; 10]).into_uuid();
+    let mut rows = Query::select();
+    rows.expr(what)
+        .from(Entity)
+        .and_where(Column::RunId.eq(row.run_id))
+        .and_where(Column::Id.gt(since))
+        .and_where(Column::Act.eq(&row.act))
+        .and_where(Column::Owner.eq(&row.owner));
+    rows
+}
+
 /// Writes an act down. The id of its row.
 pub(super) async fn write(
     db: &impl ConnectionTrait,
@@ -110,22 +173,28 @@ pub(super) async fn write(
     by: &Asker,
     at: Timestamp,
 ) -> Result<Uuid, StoreError> {
-    let id = Uuid::now_v7();
+    let row = row(run, act, by, at)?;
+    let id = row.id;
+    Entity::insert(row.into_active_model())
+        .exec_without_returning(db)
+        .await?;
+    Ok(id)
+}
+
+fn row(run: RunId, act: &Act, by: &Asker, at: Timestamp) -> Result<Model, StoreError> {
     let mut detail: Map<String, Value> = read_json(&json(act)?)?;
     detail.remove(ACT);
-    let row = ActiveModel {
-        id: Set(id),
-        run_id: Set(run.as_uuid()),
-        at: Set(at.as_millis()),
-        act: Set(act.name().to_owned()),
-        detail: Set(json(&detail)?),
-        owner: Set(by.owner.clone()),
-        login: Set(by.login.map(str::to_owned)),
-        address: Set(by.address.map(|address| address.to_string())),
-        request_id: Set(by.request_id.clone()),
-    };
-    Entity::insert(row).exec_without_returning(db).await?;
-    Ok(id)
+    Ok(Model {
+        id: Uuid::now_v7(),
+        run_id: run.as_uuid(),
+        at: at.as_millis(),
+        act: act.name().to_owned(),
+        detail: json(&detail)?,
+        owner: by.owner.clone(),
+        login: by.login.map(str::to_owned),
+        address: by.address.map(|address| address.to_string()),
+        request_id: by.request_id.clone(),
+    })
 }
 
 fn read(row: Model) -> Result<AuditEntry, StoreError> {

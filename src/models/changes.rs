@@ -110,6 +110,8 @@ pub struct AttemptRecord {
     pub cost: Option<Cost>,
     /// Whether no more can be charged than was counted.
     pub settled: bool,
+    /// What it is in the quotas of the run's owner: also what nobody has counted. It goes into the sums of the day, and no row has it.
+    pub taken: Taken,
     /// From the request to the end, in milliseconds.
     pub duration_ms: u64,
     /// From the request to the first delta, in milliseconds.
@@ -287,7 +289,7 @@ pub(super) async fn write(
     }
     if let Some(attempt) = &change.attempt {
         insert_attempt(txn, run, attempt, change.at).await?;
-        quotas::take(txn, run, Taken::of(attempt.usage, attempt.cost), change.at).await?;
+        quotas::take(txn, run, attempt.taken, change.at).await?;
     }
     commands::close(txn, run, &change.applied).await?;
     if let Some(by) = &change.stopped_by {

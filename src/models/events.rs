@@ -2,10 +2,11 @@
 
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    sea_query::{Expr, ExprTrait as _, Func, Order, Query, SimpleExpr},
 };
 
 use super::{
-    _entities::events::{ActiveModel, Column, Entity},
+    _entities::events::{ActiveModel, Column, Entity, Model},
     Store, StoreError,
     rows::{db_u64, read_u64, unreadable},
 };
@@ -40,16 +41,65 @@ impl Store {
             .limit(limit)
             .all(&self.db)
             .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(LoggedEvent {
-                    seq: read_u64(row.seq)?,
-                    name: row.name,
-                    data: row.payload,
-                })
-            })
-            .collect()
+        rows.into_iter().map(read).collect()
     }
+
+    /// The same for whoever has to hold them: no more than are `bytes` together, but for the last one, which may go beyond. So there is
+    /// one, if there are any, however large it is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn page_after(
+        &self,
+        run: RunId,
+        seq: u64,
+        limit: u64,
+        bytes: u64,
+    ) -> Result<Vec<LoggedEvent>, StoreError> {
+        let after = || {
+            let seq = Expr::col(Column::Seq).gt(db_u64(seq));
+            Expr::col(Column::RunId).eq(run.as_uuid()).and(seq)
+        };
+        // How long a text is, both databases know without reading it.
+        let mut sizes = Query::select();
+        sizes
+            .column(Column::Seq)
+            .expr_as(
+                Func::cust("octet_length").arg(Expr::col(Column::Payload)),
+                "size",
+            )
+            .from(Entity)
+            .and_where(after())
+            .order_by(Column::Seq, Order::Asc)
+            .limit(limit);
+        let mut sums = Query::select();
+        sums.column("seq")
+            .expr_as(
+                Expr::cust("SUM(size) OVER (ORDER BY seq) - size"),
+                "before_it",
+            )
+            .from_subquery(sizes, "sizes");
+        let mut last = Query::select();
+        last.expr(Func::max(Expr::col("seq")))
+            .from_subquery(sums, "sums")
+            .and_where(Expr::col("before_it").lt(db_u64(bytes)));
+        let last = SimpleExpr::SubQuery(None, Box::new(last.into()));
+        let rows = Entity::find()
+            .filter(after())
+            .filter(Expr::col(Column::Seq).lte(last))
+            .order_by_asc(Column::Seq)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().map(read).collect()
+    }
+}
+
+fn read(row: Model) -> Result<LoggedEvent, StoreError> {
+    Ok(LoggedEvent {
+        seq: read_u64(row.seq)?,
+        name: row.name,
+        data: row.payload,
+    })
 }
 
 /// When that event happened.

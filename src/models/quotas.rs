@@ -4,7 +4,8 @@
 //! would be due at the allowed rate, and one more may be created while that moment is less than a minute's worth ahead. The row's lock
 //! orders whoever creates runs for the same owner, so that live runs and the day's sums are held against their quotas one after the other.
 //!
-//! The day's sums are written with the attempt that took it, in one transaction. A quota of a day is looked at before a run is created and
+//! The day's sums are written with the attempt that took it, in one transaction: what its provider has counted, and where it was stopped or
+//! lost before that, what is presumed ([`Usage::presumed`](crate::conversation::Usage::presumed)). A quota of a day is looked at before a run is created and
 //! before each turn: what may be taken beyond it is what the turns take that were going on then.
 
 use std::{num::NonZeroU32, time::Duration};

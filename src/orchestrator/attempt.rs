@@ -73,6 +73,8 @@ pub(super) async fn run(
     let started = Instant::now();
     let mut speech = Speech {
         spoken: Spoken {
+            sent: request.prompt.bytes(),
+            pricing: stage.pricing.clone(),
             summary: stage.summarises.then(String::new),
             ..Spoken::nothing(target, number)
         },
@@ -96,7 +98,7 @@ pub(super) async fn run(
         ..
     } = speech;
     spoken.duration_ms = millis(started);
-    let pricing = stage.pricing.as_ref();
+    let pricing = spoken.pricing.as_ref();
     spoken.cost = pricing.and_then(|pricing| pricing.cost(spoken.usage));
     match (finished, end) {
         (Some(reason), _) if !spoken.is_whole(reason) => {

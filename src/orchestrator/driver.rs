@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     conversation::{
-        Asker, Attribute, Failure, FailureCode, OverQuota, RunStatus, Sizes, Span, StopMode, Taken,
+        Asker, Attribute, Failure, FailureCode, OverQuota, RunStatus, Sizes, Span, StopMode,
         Target, Timestamp,
     },
     event_log::Channel,
@@ -166,8 +166,8 @@ impl Driver {
             && let Some(bot) = &self.state.speaker
         {
             // What was asked for the turn was paid for, whatever came of it.
-            let target = self.next_target(bot);
-            self.commit(Step::Recovered(target)).await?;
+            let lost = self.lost(bot);
+            self.commit(Step::Recovered(lost)).await?;
         }
         self.commit(Step::Abort(failure)).await
     }
@@ -185,8 +185,8 @@ impl Driver {
             && self.crashed
             && let Some(bot) = &self.state.speaker
         {
-            let target = self.next_target(bot);
-            self.commit(Step::Recovered(target)).await?;
+            let lost = self.lost(bot);
+            self.commit(Step::Recovered(lost)).await?;
         }
         if self.takeovers >= self.config.max_takeovers {
             let message = format!("its process broke down {} times", self.takeovers);
@@ -232,12 +232,11 @@ impl Driver {
             known_command: self.fence.known_command.filter(|_| step.takes_commands()),
             ..self.fence
         };
-        let over = self.over_quota(&step, at).await;
         let committed = loop {
             let halt = Halt {
                 // A process that is told to leave while it tries starts no turn either.
                 leaving: self.signals.leave.is_cancelled(),
-                over,
+                over: self.over_quota(&step, at).await,
             };
             let term = self.signals.node.term();
             let answer = self
@@ -303,7 +302,7 @@ impl Driver {
     }
 
     /// Whether the run's owner has nothing left of a quota of the day, before the step starts another turn. Not known where the database
-    /// does not answer: then the run goes on, to the commit that waits for it, and is asked about again after its turn.
+    /// does not answer: then it is asked again before the commit is tried again; where that went through meanwhile, after the next turn.
     async fn over_quota(&self, step: &Step, at: Timestamp) -> Option<OverQuota> {
         let daily = &self.config.quotas.daily;
         if !daily.is_set() || !matches!(step, Step::Begin | Step::Completed(..)) {
@@ -314,9 +313,7 @@ impl Driver {
             |error| tracing::warn!(%error, "what the run's owner has taken today is not known"),
         );
         let planned = plan(&self.state, step, &[], &Halt::default(), at);
-        let now = planned
-            .attempt
-            .map(|attempt| Taken::of(attempt.usage, attempt.cost));
+        let now = planned.attempt.map(|attempt| attempt.taken);
         let sum = taken.ok()?.plus(now.unwrap_or_default());
         daily.standings(sum, at).err()
     }

@@ -18,8 +18,8 @@ use crate::{
 pub(super) enum Step {
     /// It was claimed and has no open turn.
     Begin,
-    /// It was claimed with an open turn, whose request, to that target, was lost with the owner before.
-    Recovered(Target),
+    /// It was claimed with an open turn, whose request was lost with the owner before.
+    Recovered(Spoken),
     /// An attempt was given up because its owner may not go on with it; another will follow, here or elsewhere.
     GivenUp(Spoken, RestartReason),
     /// Nothing happened, and the process is to end: the run is left to another one, its turn open.
@@ -223,11 +223,10 @@ impl Draft<'_> {
         };
         match step {
             Step::Begin | Step::Left => None,
-            Step::Recovered(target) => {
+            Step::Recovered(lost) => {
                 // Nobody knows what was shown of it.
-                let lost = Spoken::nothing(target.clone(), self.state.asked.attempts + 1);
-                self.record(bot, &lost, AttemptRecord::CRASH, Charge::Open);
-                self.restarted(bot, turn, &lost, RestartReason::Crash, target);
+                self.record(bot, lost, AttemptRecord::CRASH, Charge::Open);
+                self.restarted(bot, turn, lost, RestartReason::Crash, &lost.target);
                 None
             }
             Step::GivenUp(spoken, reason) => {

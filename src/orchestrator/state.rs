@@ -2,8 +2,8 @@
 
 use crate::{
     conversation::{
-        Bot, BotVersion, ContextPolicy, Cost, Message, RunId, StopReason, Target, Timestamp, Usage,
-        speaker,
+        Bot, BotVersion, Charge, ContextPolicy, Cost, Message, Pricing, RunId, StopReason, Taken,
+        Target, Timestamp, Usage, speaker,
     },
     models::{Asked, Change, Claimed, Command, CommandKind, Head},
 };
@@ -131,6 +131,10 @@ pub(super) struct Spoken {
     /// The number of the attempt within its turn, from 1.
     pub(super) attempt: u32,
     pub(super) text: String,
+    /// How much was sent, in bytes.
+    pub(super) sent: usize,
+    /// What it costs; `None` where no price is known.
+    pub(super) pricing: Option<Pricing>,
     /// What was written, where a summary was asked for: it is no part of the turn's text.
     pub(super) summary: Option<String>,
     /// How much was thought, in bytes. The thoughts themselves are kept nowhere.
@@ -162,11 +166,35 @@ impl Spoken {
         whole && !summary.trim().is_empty()
     }
 
+    /// What it is in the quotas of its owner, if that is what it may cost: what nobody has counted is presumed.
+    pub(super) fn taken(&self, charge: Charge) -> Taken {
+        if charge == Charge::Nothing {
+            return Taken::of(self.usage, self.cost);
+        }
+        let open = charge == Charge::Open;
+        let usage = self.usage.presumed(open, self.sent, self.heard());
+        let cost = self.pricing.as_ref().and_then(|price| price.cost(usage));
+        Taken::of(usage, cost.or(self.cost))
+    }
+
+    /// Whether anything came of it, were it but a count.
+    pub(super) fn is_answered(&self) -> bool {
+        self.heard() > 0 || !self.usage.is_unknown()
+    }
+
+    /// How much was heard, in bytes, whatever it was.
+    fn heard(&self) -> usize {
+        let words = [&self.summary, &self.refusal].into_iter().flatten();
+        self.text.len() + self.reasoning_bytes + words.map(String::len).sum::<usize>()
+    }
+
     /// Nothing heard yet.
     pub(super) fn nothing(target: Target, attempt: u32) -> Self {
         Self {
             target,
             attempt,
+            sent: 0,
+            pricing: None,
             text: String::new(),
             summary: None,
             reasoning_bytes: 0,

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     conversation::{
         AttemptFailure, Bot, FailedAttempt, Failure, FailureCode, ParamName, Pricing, Span, Target,
+        lay_out,
     },
     models::StoreError,
     providers::{Admission, Obstacle, Place, Provider, Request},
@@ -124,6 +125,17 @@ impl Driver {
                     }
                 }
             }
+        }
+    }
+
+    /// The attempt that the owner before had begun, of which nobody knows more than what it must have asked.
+    pub(super) fn lost(&self, speaker: &Bot) -> Spoken {
+        let target = self.next_target(speaker);
+        let names: Vec<String> = self.state.bots.iter().map(|bot| bot.name.clone()).collect();
+        Spoken {
+            sent: lay_out(speaker, &names, &self.state.transcript).bytes(),
+            pricing: self.pricing(&target, speaker),
+            ..Spoken::nothing(target, self.state.asked.attempts + 1)
         }
     }
 

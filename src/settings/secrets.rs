@@ -1,6 +1,7 @@
 //! Secrets of the environment, which may come from files: `NAME` has the secret itself, `NAME_FILE` the path of a file that has it.
 //!
-//! **Invariant:** what is wrong with one is told by the variable and the path, never by what it holds.
+//! **Invariant:** what is wrong with one is told by the variable and by what the system says, never by a value: what stands where a path
+//! belongs may be the secret itself, put there by mistake.
 
 use std::{fs::File, io::Read as _};
 
@@ -34,14 +35,12 @@ impl Environment {
         let (variable, value) = match (self.get(name), self.get(&by_file)) {
             (None, None) => return Ok(None),
             (Some(value), None) => (name.to_owned(), SecretString::from(value)),
-            (Some(_), Some(path)) => {
-                let reason = format!("names {}, but {name} is set, too: unset one", shown(path));
-                return Err(mistake(reason));
+            (Some(_), Some(_)) => {
+                return Err(mistake(format!("{name} is set, too: unset one")));
             }
             (None, Some(path)) => {
-                let read = read(path);
-                let wrong = |wrong| mistake(format!("names {}, which {wrong}", shown(path)));
-                let value = read.map_err(wrong)?;
+                let wrong = |wrong| mistake(format!("the file that it names {wrong}"));
+                let value = read(path).map_err(wrong)?;
                 (by_file, value)
             }
         };
@@ -89,15 +88,6 @@ fn read(path: &str) -> Result<SecretString, String> {
     Ok(SecretString::from(text))
 }
 
-/// The path as it may be told. One that does not begin as paths do may be the secret itself, put there by mistake.
-fn shown(path: &str) -> &str {
-    if path.starts_with(['/', '.']) {
-        path
-    } else {
-        "a file by a relative path (write it with ./ to see it here)"
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_none_is_told_by_its_path_alone() {
+    fn a_file_that_is_none_is_told_by_its_variable_alone() {
         for (content, word) in [
             (Vec::new(), "is empty"),
             (b"\n".to_vec(), "is empty"),
@@ -150,16 +140,20 @@ mod tests {
         ] {
             let (read, path) = of_file(&content);
             let reason = read.unwrap_err();
-            assert!(reason.contains(word) && reason.contains(&path), "{reason}");
-            assert!(!reason.contains("canary"), "{reason}");
-        }
-        for path in ["/nowhere/at/all", "/", "./nowhere"] {
-            let wrong = Environment::from_pairs([("KEY_FILE", path)]).secret("KEY");
-            let reason = wrong.unwrap_err().reason;
+            assert!(reason.contains(word), "{reason}");
             assert!(
-                reason.contains(&format!("{path}, which cannot be read")),
+                !reason.contains(&path) && !reason.contains("canary"),
                 "{reason}"
             );
+        }
+        for (path, why) in [
+            ("/nowhere/at/all", "entity not found"),
+            ("/", "is a directory"),
+            ("./nowhere", "entity not found"),
+        ] {
+            let wrong = Environment::from_pairs([("KEY_FILE", path)]).secret("KEY");
+            let told = format!("the file that it names cannot be read ({why})");
+            assert_eq!(wrong.unwrap_err().reason, told);
         }
     }
 
@@ -174,10 +168,7 @@ mod tests {
         let both = Environment::from_pairs([("KEY", "canary"), ("KEY_FILE", "/run/secrets/key")]);
         let wrong = both.secret("KEY").unwrap_err();
         assert_eq!(wrong.path, "KEY_FILE");
-        assert_eq!(
-            wrong.reason,
-            "names /run/secrets/key, but KEY is set, too: unset one"
-        );
+        assert_eq!(wrong.reason, "KEY is set, too: unset one");
         let given = Environment::from_pairs([("KEY", "canary"), ("KEY_FILE", " ")]);
         let secret = given.secret("KEY").unwrap().unwrap();
         assert_eq!(
@@ -188,11 +179,18 @@ mod tests {
         assert!(none.secret("KEY").unwrap().is_none());
     }
 
-    /// A key that was put where its file's path belongs.
+    /// A key that was put where its file's path belongs: keys of some kinds begin as paths do.
     #[test]
     fn a_secret_in_the_place_of_a_path_is_not_told() {
-        let env = Environment::from_pairs([("KEY_FILE", "sk-canary")]);
-        let wrong = env.secret("KEY").unwrap_err();
-        assert!(!format!("{wrong:?}").contains("canary"), "{wrong:?}");
+        for key in ["sk-canary", "/canary+key==", "./canary"] {
+            for env in [
+                Environment::from_pairs([("KEY_FILE", key)]),
+                Environment::from_pairs([("KEY_FILE", key), ("KEY", "another")]),
+            ] {
+                let wrong = env.secret("KEY").unwrap_err();
+                assert!(!format!("{wrong:?}").contains("canary"), "{wrong:?}");
+                assert_eq!(wrong.path, "KEY_FILE");
+            }
+        }
     }
 }

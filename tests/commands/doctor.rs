@@ -313,17 +313,14 @@ fn secrets_from_files_are_known_and_what_is_wrong_with_one_is_told() {
     says(
         from_files().env("OPENAI_API_KEY", "canary"),
         false,
-        &[
-            "OPENAI_API_KEY_FILE: names /",
-            "but OPENAI_API_KEY is set, too",
-        ],
+        &["OPENAI_API_KEY_FILE: OPENAI_API_KEY is set, too: unset one"],
     );
     // The database is looked at all the same.
     says(
         from_files().env("BASIC_AUTH_PW_HASH_FILE", "/nowhere/hash"),
         false,
         &[
-            "BASIC_AUTH_PW_HASH_FILE: names /nowhere/hash, which cannot be read",
+            "BASIC_AUTH_PW_HASH_FILE: the file that it names cannot be read",
             "parley.sqlite?mode=rwc: can be used",
         ],
     );

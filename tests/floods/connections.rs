@@ -85,7 +85,11 @@ async fn until_let_in(app: &TestApp, from: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_more_than_there_may_be_is_told_so() {
-    let app = TestApp::with(Script::default(), json!({"limits": {"connections": 2}})).await;
+    let settings = json!({
+        "limits": {"connections": 2},
+        "http": {"allowed_origins": ["https://ours.example"]},
+    });
+    let app = TestApp::with(Script::default(), settings).await;
     let held = [hold(&app, HERE).await, hold(&app, THERE).await];
     assert!(is_refusal(&ask(&app, HERE, ONE_MORE).await));
     // It has sent much already: it sees the answer, and no reset.
@@ -101,6 +105,25 @@ async fn one_more_than_there_may_be_is_told_so() {
     let stream = ask(&app, HERE, stream).await;
     assert!(stream.starts_with("HTTP/1.1 200"), "{stream}");
     assert!(stream.ends_with("retry: 2000\n\n"), "{stream}");
+    // One of another origin may not even read that, unless the origin is listed.
+    for (origin, listed) in [
+        ("https://ours.example", true),
+        ("https://other.example", false),
+    ] {
+        for path in ["/api/stream/x", "/api/providers"] {
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nhost: x\r\norigin: {origin}\r\nsec-fetch-mode: cors\r\n\r\n"
+            );
+            let answer = ask(&app, HERE, request.as_bytes()).await;
+            let head = answer.split("\r\n\r\n").next().unwrap();
+            let has = |line: &str| head.lines().any(|has| has == line);
+            let named = has(&format!("access-control-allow-origin: {origin}"));
+            let credentials = has("access-control-allow-credentials: true");
+            assert_eq!((named, credentials), (listed, listed), "{head}");
+            assert!(head.contains("vary: origin"), "{head}");
+            assert_eq!(head.contains("\naccess-control-"), listed, "{head}");
+        }
+    }
     // By HTTP/2, too.
     let mut connection = Connection::open(&app.address).await;
     connection.send(&h2::get(1, "/api/providers")).await;

@@ -1,10 +1,12 @@
 //! The database: it keeps what it was given, and its schema goes up and down.
 
+mod acts;
 mod change;
 mod migrations;
 mod model;
 mod money;
 mod ownership;
+mod pages;
 mod plans;
 
 use std::time::Duration;

@@ -206,6 +206,9 @@ async fn others(heard: &Heard) {
     let id = run(RUNS / 2);
     assert_eq!(store.events_after(id, 0, 100).await.unwrap().len(), 1);
     check("events_after").await;
+    let page = store.page_after(id, 0, 64, 1).await.unwrap();
+    assert_eq!(page.len(), 1);
+    check("page_after").await;
     assert_eq!(store.log_end(id).await.unwrap(), Some((1, true)));
     check("log_end").await;
     assert!(store.run(id).await.unwrap().is_some());

@@ -215,8 +215,8 @@ async fn a_long_list_comes_in_pages() {
     let (run, other) = (audited.started().await, audited.started().await);
     audited.end_of(&run).await;
     audited.end_of(&other).await;
-    for _ in 0..4 {
-        audited.get(&format!("/api/export/{run}.md")).await;
+    for kind in ["md", "json", "html", "pdf", "md", "json"] {
+        audited.get(&format!("/api/export/{run}.{kind}")).await;
     }
     let whole = audited.acts(&run).await;
     assert_eq!(whole.len(), 5);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, TestApp, talk};
 
 /// The bcrypt hash of "test password", at the lowest cost.
-fn hash() -> String {
+pub(crate) fn hash() -> String {
     bcrypt::hash("test password", 4).unwrap()
 }
 

@@ -17,3 +17,4 @@ mod raw;
 mod sessions;
 mod statuses;
 mod tokens;
+mod uncounted;

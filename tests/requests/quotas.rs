@@ -9,8 +9,8 @@ use crate::support::{
 };
 
 /// Nodes on one database, and an issuer whose subjects ask them.
-struct Nodes {
-    apps: Vec<TestApp>,
+pub(super) struct Nodes {
+    pub(super) apps: Vec<TestApp>,
     key: Key,
     issuer: Issuer,
     database: Option<Database>,
@@ -18,7 +18,7 @@ struct Nodes {
 
 impl Nodes {
     /// One, on a database of this run's kind.
-    async fn one(script: Script, limits: Value) -> Self {
+    pub(super) async fn one(script: Script, limits: Value) -> Self {
         Self::on(None, 1, script, limits).await
     }
 
@@ -59,16 +59,16 @@ impl Nodes {
     }
 
     /// A request of that subject to the node of that number, or the next one that there is.
-    fn ask(&self, node: usize, who: &str, method: &str, path: &str) -> RequestBuilder {
+    pub(super) fn ask(&self, node: usize, who: &str, method: &str, path: &str) -> RequestBuilder {
         let app = &self.apps[node % self.apps.len()];
         app.request(method, path).bearer_auth(self.token(who))
     }
 
-    async fn send(&self, request: RequestBuilder) -> Answer {
+    pub(super) async fn send(&self, request: RequestBuilder) -> Answer {
         self.apps[0].send(request).await
     }
 
-    async fn create(&self, node: usize, who: &str, turns: u32) -> Answer {
+    pub(super) async fn create(&self, node: usize, who: &str, turns: u32) -> Answer {
         let request = self.ask(node, who, "POST", "/api/run");
         let request = request.header("content-type", "application/json");
         self.send(request.body(talk(turns).to_string())).await
@@ -82,12 +82,12 @@ impl Nodes {
     }
 
     /// That subject's run to its end.
-    async fn read(&self, node: usize, who: &str, run: &str) -> String {
+    pub(super) async fn read(&self, node: usize, who: &str, run: &str) -> String {
         let stream = self.ask(node, who, "GET", &format!("/api/stream/{run}"));
         self.send(stream).await.text
     }
 
-    async fn stop(&self, node: usize, who: &str, run: &str) {
+    pub(super) async fn stop(&self, node: usize, who: &str, run: &str) {
         let stop = self.ask(node, who, "POST", &format!("/api/run/{run}/stop"));
         let answer = self.send(stop).await;
         assert!([200, 202].contains(&answer.status), "{}", answer.text);
@@ -103,7 +103,7 @@ impl Nodes {
         }
     }
 
-    async fn close(self) {
+    pub(super) async fn close(self) {
         for app in self.apps {
             app.close().await;
         }
@@ -124,7 +124,7 @@ fn wait_of(answer: &Answer) -> u64 {
 }
 
 #[track_caller]
-fn refused(answer: &Answer, slug: &str) {
+pub(super) fn refused(answer: &Answer, slug: &str) {
     assert_eq!(
         (answer.status, answer.problem().as_str()),
         (429, slug),
@@ -133,7 +133,7 @@ fn refused(answer: &Answer, slug: &str) {
     assert!(wait_of(answer) >= 1);
 }
 
-fn per_owner(limits: &Value) -> Value {
+pub(super) fn per_owner(limits: &Value) -> Value {
     json!({"limits": {"per_owner": limits}})
 }
 
@@ -359,7 +359,7 @@ async fn an_owner_spends_so_much_a_day() {
 }
 
 /// The stream of a run for that subject, held open.
-async fn open(nodes: &Nodes, who: &str, run: &str, address: &str) -> SseClient {
+pub(super) async fn open(nodes: &Nodes, who: &str, run: &str, address: &str) -> SseClient {
     let token = format!("Bearer {}", nodes.token(who));
     let headers = [
         ("authorization", token.as_str()),

@@ -47,7 +47,8 @@ async fn each_act_is_a_line_of_its_target() {
         (200, "POST", format!("{path}/stop"), "r-4", json!({})),
         (200, "POST", format!("{path}/stop"), "r-5", json!({})),
         (200, "GET", format!("/api/export/{id}.md"), "r-6", json!({})),
-        (204, "DELETE", path.clone(), "r-7", json!({})),
+        (200, "GET", format!("/api/export/{id}.md"), "r-7", json!({})),
+        (204, "DELETE", path.clone(), "r-8", json!({})),
     ] {
         let (status, text) = ask(&node, method, &path, id, &body).await;
         assert_eq!(status, expected, "{id}: {text}");
@@ -77,7 +78,9 @@ async fn each_act_is_a_line_of_its_target() {
             json!(["bot changed", "update_bot", "r-2", 1, 2, null, null]),
             json!(["run stopped", "stop", "r-4", null, null, "now", null]),
             json!(["run exported", "export", "r-6", null, null, null, "md"]),
-            json!(["run deleted", "delete", "r-7", null, null, null, null]),
+            // Which has no row of its own.
+            json!(["run exported", "export", "r-7", null, null, null, "md"]),
+            json!(["run deleted", "delete", "r-8", null, null, null, null]),
         ]
     );
     let log = node.log();

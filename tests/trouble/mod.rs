@@ -5,6 +5,7 @@ mod audit;
 mod disk;
 mod exchanges;
 mod outage;
+mod quotas;
 mod slow;
 
 use std::time::Duration;

@@ -99,23 +99,27 @@ async fn tell(attendant: Attendant, stream: TcpStream, peer: SocketAddr, full: F
     } = attendant;
     let answered = Arc::new(Notify::new());
     let told = Arc::clone(&answered);
-    let retry = options.stream;
+    let (retry, origins) = (options.stream, Arc::clone(&options.origins));
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         let (request, leftover) = lend(request);
         let (mut router, told) = (router.clone(), Arc::clone(&told));
+        let origins = Arc::clone(&origins);
         async move {
             let answer = if LIVENESS.contains(&request.uri().path()) {
                 router.call(request).await?
             } else {
                 let watching = is_watching_browser(&request);
+                let origin = origins.listed(request.headers());
                 // Its body goes back to be thrown away.
                 drop(request);
-                if watching {
+                let answer = if watching {
                     stream::come_back(retry)
                 } else {
                     refusal(full)
-                }
+                };
+                // A page that may not read it would take it for a broken network, and its `EventSource` for the end.
+                origins.share(answer, origin)
             };
             leftover.discard(answer.status()).await;
             told.notify_one();

@@ -24,7 +24,7 @@ use super::{
 /// After so long the keys are looked at again, whether anybody asks or not: one that the issuer has taken back is not taken any longer.
 const FRESH: Duration = Duration::from_secs(5 * 60);
 
-/// So long a token waits for a look that may not be yet.
+/// The least that a client is told to wait.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// So long it waits for one to end: the look itself is bounded, this is for a machine that has no time.
@@ -83,12 +83,12 @@ impl Issuer {
             source: Source::new(issuer)?,
             known: sender,
             wish: Arc::clone(&wish),
-            pace: Pace::new(now),
+            pace: Pace::default(),
         };
         Ok((Self { known, wish }, keeper))
     }
 
-    /// The key for a token. One that is not known is looked for at the issuer, unless there was a look a moment ago.
+    /// The key for a token. One that is not known is looked for at the issuer, at the next look that there may be.
     ///
     /// # Errors
     /// When there is no such key, or the issuer is down and nobody can know.
@@ -103,7 +103,7 @@ impl Issuer {
                 Found::Unknown => {}
             }
             if !seen.looking {
-                seen.may_be_asked()?;
+                seen.is_worth_a_wait()?;
                 self.wish.notify_one();
             }
             let ended = known.wait_for(|known| known.looks > seen.looks);
@@ -149,14 +149,10 @@ impl Known {
         keys.map_or(Found::Unknown, |keys| keys.find(header))
     }
 
-    /// Whether it makes sense to wait for the next look.
-    fn may_be_asked(&self) -> Result<(), TokenError> {
-        let wait = self.next.saturating_duration_since(Instant::now());
-        if self.trouble && !wait.is_zero() {
+    /// Whether it makes sense to wait for the next look: it is never far, unless the issuer is down.
+    fn is_worth_a_wait(&self) -> Result<(), TokenError> {
+        if self.trouble && self.next > Instant::now() {
             return Err(self.unavailable());
-        }
-        if wait > SHORT {
-            return Err(TokenError::UnknownKey);
         }
         Ok(())
     }
@@ -202,12 +198,7 @@ impl Keeper {
         };
         match read {
             Ok(keys) => {
-                let same = before.keys.as_deref() == Some(&keys);
-                known.next = if same {
-                    self.pace.found_nothing(now)
-                } else {
-                    self.pace.found(now)
-                };
+                known.next = self.pace.found(now);
                 known.keys = Some(Arc::new(keys));
                 known.endpoints = self.source.endpoints();
                 if before.trouble {

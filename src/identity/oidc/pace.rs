@@ -4,47 +4,24 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The least time between two looks.
+/// The least time between two looks: so often an issuer is asked while tokens come that name keys which are not known, and so long a new key
+/// waits at most until it is looked for, whatever else comes.
 const SPACE: Duration = Duration::from_secs(1);
-
-/// So many looks that bring nothing new may follow each other with the least time between,
-const BURST: u32 = 3;
-
-/// and one more each time this has passed.
-const EACH: Duration = Duration::from_secs(5);
 
 /// After a look that failed, the next one waits longer each time, up to this.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Says when the next look may be.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// When all looks of the burst are there again.
-    full: Instant,
     failures: u32,
 }
 
 impl Pace {
-    pub(super) fn new(now: Instant) -> Self {
-        Self {
-            full: now,
-            failures: 0,
-        }
-    }
-
-    /// A look brought other keys than before: those who asked for it were right.
+    /// A look brought keys. Whether they are new makes no difference: made-up names must not keep a new key waiting.
     pub(super) fn found(&mut self, now: Instant) -> Instant {
-        *self = Self::new(now);
-        now + SPACE
-    }
-
-    /// A look brought what was known.
-    pub(super) fn found_nothing(&mut self, now: Instant) -> Instant {
         self.failures = 0;
-        self.full = self.full.max(now) + EACH;
-        let room = EACH * (BURST - 1);
-        let again = self.full.checked_sub(room).unwrap_or(now);
-        again.max(now + SPACE)
+        now + SPACE
     }
 
     /// A look failed.
@@ -59,41 +36,26 @@ impl Pace {
 mod tests {
     use super::*;
 
+    /// One look a second, and no more than a second to the next one, whenever in a minute a new key comes.
     #[test]
-    fn a_flood_of_unknown_names_becomes_a_look_now_and_then() {
+    fn a_flood_of_unknown_names_is_a_look_a_second() {
         let start = Instant::now();
-        let (mut pace, mut now, mut looks) = (Pace::new(start), start, 0);
+        let (mut pace, mut now, mut looks) = (Pace::default(), start, 0);
         while now < start + Duration::from_secs(60) {
-            now = pace.found_nothing(now);
-            looks += 1;
+            let next = pace.found(now);
+            assert_eq!(next - now, Duration::from_secs(1));
+            (now, looks) = (next, looks + 1);
         }
-        assert!((12..=15).contains(&looks), "{looks}");
-    }
-
-    #[test]
-    fn the_first_looks_follow_soon_and_so_do_those_after_a_change() {
-        let second = Duration::from_secs(1);
-        let now = Instant::now();
-        let mut pace = Pace::new(now);
-        let mut waits = || {
-            [
-                pace.found_nothing(now),
-                pace.found_nothing(now),
-                pace.found_nothing(now),
-            ]
-        };
-        assert_eq!(waits().map(|next| next - now), [second, second, second * 5]);
-        assert_eq!(pace.found(now) - now, second);
-        assert_eq!(pace.found_nothing(now) - now, second);
+        assert_eq!(looks, 60);
     }
 
     #[test]
     fn an_issuer_that_is_down_is_asked_less_and_less() {
         let now = Instant::now();
-        let mut pace = Pace::new(now);
+        let mut pace = Pace::default();
         let waits: Vec<u64> = (0..8).map(|_| (pace.failed(now) - now).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
-        pace.found_nothing(now);
+        pace.found(now);
         assert_eq!(pace.failed(now) - now, Duration::from_secs(1));
     }
 }

@@ -8,7 +8,8 @@ use crate::{
 };
 
 impl Runs {
-    /// Writes down that somebody takes a run away as a file. To be called before the file's first byte goes out.
+    /// Writes down that somebody takes a run away as a file. To be called before the file's first byte goes out. Each time there is a line
+    /// of the log; in the database there may be a row that stands for it already.
     ///
     /// # Errors
     /// `Unavailable`: then the file must stay here.

@@ -5,7 +5,7 @@ use crate::{
     conversation::{
         AttemptError, AttemptFailure, Bot, Charge, ContextSummarised, ContextTruncated, Cut,
         FailedAttempt, Failure, Message, MessageKind, MessageStatus, RestartReason, RunEvent,
-        StopReason, Target, TurnCompleted, TurnFailed, TurnInterrupted, TurnRestarted,
+        StopReason, Taken, Target, TurnCompleted, TurnFailed, TurnInterrupted, TurnRestarted,
     },
     models::AttemptRecord,
     orchestrator::state::Spoken,
@@ -132,6 +132,7 @@ impl Draft<'_> {
             usage: spoken.usage,
             cost: spoken.cost,
             settled,
+            taken: spoken.taken(charge),
             duration_ms: spoken.duration_ms,
             first_delta_ms: spoken.first_delta_ms,
             deltas: spoken.deltas,
@@ -148,6 +149,10 @@ impl Draft<'_> {
                 code,
                 retryable: failure.retryable,
             });
+            // A provider that is out of order is not paid, and takes nobody's day.
+            if !spoken.is_answered() {
+                attempt.taken = Taken::of(spoken.usage, spoken.cost);
+            }
         }
     }
 

@@ -86,6 +86,13 @@ pub(super) fn said(attempt: u32, text: &str) -> Spoken {
     }
 }
 
+fn lost() -> Spoken {
+    Spoken {
+        sent: 40,
+        ..Spoken::nothing(target("m0"), 1)
+    }
+}
+
 pub(super) fn target(model: &str) -> Target {
     Target {
         provider: "p".into(),
@@ -398,7 +405,7 @@ fn money_is_summed_over_all_attempts_and_by_bot() {
 fn an_attempt_of_unknown_cost_leaves_the_sum_of_the_others() {
     let mut state = queued(3);
     take(&mut state, &Step::Begin, &[]);
-    take(&mut state, &Step::Recovered(target("m0")), &[]);
+    take(&mut state, &Step::Recovered(lost()), &[]);
     assert_eq!(state.head.totals().cost_usd, None);
     let spoken = Spoken {
         cost: Cost::from_picos(7),
@@ -439,10 +446,15 @@ fn an_attempt_that_was_not_made_costs_nothing() {
 fn a_turn_whose_owner_broke_down_is_restarted_and_counts_no_failure() {
     let mut state = queued(3);
     take(&mut state, &Step::Begin, &[]);
-    let change = take(&mut state, &Step::Recovered(target("m0")), &[]);
+    let change = take(&mut state, &Step::Recovered(lost()), &[]);
     assert_eq!(names(&change), ["turn.restarted"]);
     let attempt = change.attempt.unwrap();
     assert_eq!((attempt.attempt, attempt.outcome), (1, "crash"));
+    // Its owner's day has what was sent; nobody is shown it.
+    assert_eq!(
+        (attempt.taken.tokens, attempt.usage.is_unknown()),
+        (10, true)
+    );
     assert!(!change.release && !change.head.cost_complete);
     assert_eq!((state.asked.attempts, state.asked.failed.len()), (1, 0));
 }

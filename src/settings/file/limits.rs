@@ -38,10 +38,11 @@ pub(in crate::settings) struct PerOwner {
     pub(in crate::settings) live_runs: Option<Limit<1>>,
     /// Open streams at this process, those by a ticket for a run of the owner's among them.
     pub(in crate::settings) streams: Option<Limit<1>>,
-    /// Tokens, in and out, that providers have counted within a day (UTC). A run that is going on when they are used up fails before its
-    /// next turn, with the code `quota_exceeded`.
+    /// Tokens, in and out, that providers have counted within a day (UTC); where one has not, say because the turn was stopped or broke
+    /// off, a quarter of the bytes that were sent and had come. A run that is going on when they are used up fails before its next turn, with the
+    /// code `quota_exceeded`.
     pub(in crate::settings) tokens_per_day: Option<Limit<1>>,
-    /// What is known of their cost within a day (UTC), in dollars. For a run that is going on: the same.
+    /// What they cost within a day (UTC), in dollars, where a price is known. For a run that is going on: the same.
     pub(in crate::settings) cost_usd_per_day: Option<Dollars>,
 }
 

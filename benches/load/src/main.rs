@@ -6,56 +6,33 @@ mod cases;
 mod chunk;
 mod clock;
 mod figures;
+mod flood;
 mod http;
+mod listening;
 mod memory;
+mod options;
 mod pacer;
 mod provider;
 mod reader;
 mod report;
 mod server;
 mod single;
+mod soak;
 mod talk;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use tokio::{runtime, task::LocalSet};
 
 use crate::{
+    options::{Command, NAMES, Options},
     pacer::Plan,
     provider::Provider,
     report::{Report, Row},
     server::{CORES, Starter},
     talk::Bench,
 };
-
-const USAGE: &str = "parley-load [--quick] [--only NAME,…] [--no-pin] [--database URL] [--json FILE] [--parley FILE] [--relay FILE]";
-
-/// The rows' names, for `--only`.
-const NAMES: [&str; 10] = [
-    "paced500",
-    "paced50",
-    "saturated",
-    "fanout",
-    "scale",
-    "first",
-    "memory",
-    "stop",
-    "boot",
-    "database",
-];
-
-/// What the command line says.
-#[derive(Debug)]
-struct Options {
-    quick: bool,
-    only: Vec<String>,
-    pinned: bool,
-    database: Option<String>,
-    json: Option<PathBuf>,
-    parley: PathBuf,
-    relay: PathBuf,
-}
 
 #[expect(clippy::print_stderr, reason = "the program's last word")]
 fn main() -> ExitCode {
@@ -77,7 +54,41 @@ fn run() -> Result<()> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    LocalSet::new().block_on(&runtime, measure(options))
+    LocalSet::new().block_on(&runtime, carry_out(options))
+}
+
+/// Starts the provider, and does what was asked for.
+async fn carry_out(options: Options) -> Result<()> {
+    let provider = Provider::start(Plan::paced(20)).await?;
+    let (settings, login) = match options.command {
+        Command::Table => ("", None),
+        Command::Soak => (soak::SETTINGS, None),
+        Command::Flood => (flood::SETTINGS, Some(flood::HASH.to_owned())),
+    };
+    let starter = Starter {
+        parley: options.parley.clone(),
+        relay: options.relay.clone(),
+        provider: provider.address,
+        pinned: options.pinned,
+        database: options.database.clone(),
+        settings: settings.to_owned(),
+        login,
+    };
+    match options.command {
+        Command::Table => {
+            measure(
+                &options,
+                Bench {
+                    provider,
+                    starter,
+                    quick: options.quick,
+                },
+            )
+            .await
+        }
+        Command::Soak => soak::soak(provider, &starter, options.soak).await,
+        Command::Flood => flood::flood(provider, &starter, options.flood).await,
+    }
 }
 
 #[expect(
@@ -85,22 +96,7 @@ fn run() -> Result<()> {
     clippy::print_stderr,
     reason = "the table, and how far it is"
 )]
-async fn measure(options: Options) -> Result<()> {
-    let provider = Provider::start(Plan::paced(20)).await?;
-    let starter = Starter {
-        parley: options.parley.clone(),
-        relay: options.relay.clone(),
-        provider: provider.address,
-        pinned: options.pinned,
-        database: options.database.clone(),
-        settings: String::new(),
-        login: None,
-    };
-    let bench = Bench {
-        provider,
-        starter,
-        quick: options.quick,
-    };
+async fn measure(options: &Options, bench: Bench) -> Result<()> {
     let mut rows = Vec::new();
     for name in NAMES
         .iter()
@@ -115,7 +111,7 @@ async fn measure(options: Options) -> Result<()> {
         eprintln!("{name}: {} s", (clock::now() - began) / 1_000_000_000);
     }
     let report = Report {
-        conditions: conditions(&options, &bench),
+        conditions: conditions(options, &bench),
         rows,
     };
     println!("{}", report.markdown());
@@ -157,47 +153,4 @@ fn conditions(options: &Options, bench: &Bench) -> Vec<String> {
         "processor time is read from the process's own clock in ns, between two moments at which all runs talk".to_owned(),
         "every reader's text was the export's, and the export's what the provider had said".to_owned(),
     ]
-}
-
-impl Options {
-    fn read(mut args: impl Iterator<Item = String>) -> Result<Self> {
-        let folder = std::env::current_exe()?
-            .parent()
-            .map(PathBuf::from)
-            .context("no folder of programs")?;
-        let several = std::thread::available_parallelism()?.get() > 1;
-        let mut options = Self {
-            quick: false,
-            only: Vec::new(),
-            pinned: several,
-            database: None,
-            json: None,
-            parley: folder.join("parley-cli"),
-            relay: folder.join("parley-relay"),
-        };
-        while let Some(arg) = args.next() {
-            let mut value = || {
-                args.next()
-                    .with_context(|| format!("{arg} wants a value\n{USAGE}"))
-            };
-            match arg.as_str() {
-                "--quick" => options.quick = true,
-                "--no-pin" => options.pinned = false,
-                "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
-                "--database" => options.database = Some(value()?),
-                "--json" => options.json = Some(value()?.into()),
-                "--parley" => options.parley = value()?.into(),
-                "--relay" => options.relay = value()?.into(),
-                _ => bail!("{arg} is unknown\n{USAGE}"),
-            }
-        }
-        if let Some(unknown) = options
-            .only
-            .iter()
-            .find(|only| !NAMES.contains(&only.as_str()))
-        {
-            bail!("{unknown} is none of {}", NAMES.join(", "));
-        }
-        Ok(options)
-    }
 }

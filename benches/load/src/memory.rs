@@ -8,11 +8,12 @@ use tokio::time::sleep;
 use crate::{
     figures::Figure,
     http::Connection,
+    listening::{Listening, listen, start_runs, until},
     pacer::{Order, Plan},
     reader::{Kind, Meter},
     report::Row,
     server::Server,
-    talk::{Bench, Listening, Shape, Window, listen, start_runs, until},
+    talk::{Bench, Shape, Window},
 };
 
 /// What is there before anything counts, so that pools and pages of a first time are paid for.
@@ -72,13 +73,13 @@ impl Bench {
             plan,
             window: Window::Share,
         };
-        let mut warm = listen(&server, &ids, shape(WARM), &meter);
+        let mut warm = listen(&server, &ids, shape(WARM), "", &meter);
         until("the first readers", &mut warm, || {
             meter.connected.get() == WARM
         })
         .await?;
         let before = self.settled(&server, 1).await?;
-        let mut rest = listen(&server, &ids, shape(count), &meter);
+        let mut rest = listen(&server, &ids, shape(count), "", &meter);
         until("all readers", &mut rest, || {
             meter.connected.get() == WARM + count
         })
@@ -114,6 +115,7 @@ impl Bench {
                 plan,
                 window: Window::Share,
             },
+            "",
             &meter,
         );
         until("the reader", &mut reader, || meter.connected.get() == 1).await?;

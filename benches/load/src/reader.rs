@@ -90,26 +90,36 @@ impl Reader {
     pub(crate) async fn open(
         address: SocketAddr,
         path: &str,
+        headers: &str,
         kind: Kind,
         meter: &Rc<Meter>,
         heard: Heard,
     ) -> Result<Option<Self>> {
-        Self::ask(Connection::open(address).await?, path, kind, meter, heard).await
+        Self::ask(
+            Connection::open(address).await?,
+            path,
+            headers,
+            kind,
+            meter,
+            heard,
+        )
+        .await
     }
 
     /// The same over a connection that is there.
     pub(crate) async fn ask(
         mut connection: Connection,
         path: &str,
+        headers: &str,
         kind: Kind,
         meter: &Rc<Meter>,
         heard: Heard,
     ) -> Result<Option<Self>> {
-        let cursor = match heard.cursor.as_str() {
-            "" => String::new(),
-            cursor => format!("last-event-id: {cursor}\r\n"),
+        let headers = match heard.cursor.as_str() {
+            "" => headers.to_owned(),
+            cursor => format!("{headers}last-event-id: {cursor}\r\n"),
         };
-        connection.send("GET", path, &cursor, "").await?;
+        connection.send("GET", path, &headers, "").await?;
         let head = connection.head().await?;
         if head.status == 204 {
             return Ok(None);
@@ -126,6 +136,11 @@ impl Reader {
             heard,
             meter,
         }))
+    }
+
+    /// What it has; the connection ends.
+    pub(crate) fn into_heard(self) -> Heard {
+        self.heard
     }
 
     /// Reads to the end of the stream.

@@ -10,12 +10,13 @@ use crate::{
     clock::now,
     figures::{Figure, percentile},
     http::Connection,
+    listening::{Listening, listen, start_runs, until},
     pacer::{Order, Plan},
     provider::TOPIC,
     reader::{Heard, Kind, Meter, Reader},
     report::Row,
     server::Server,
-    talk::{Bench, Listening, Shape, Window, listen, start_runs, until},
+    talk::{Bench, Shape, Window},
 };
 
 impl Bench {
@@ -64,7 +65,7 @@ impl Bench {
                 Kind::Parley => format!("/api/stream/{}", api.start(number, 1).await?),
                 Kind::Relay => format!("/pipe?topic={TOPIC}{number}"),
             };
-            let reader = Reader::ask(connection, &path, kind, &meter, Heard::default()).await?;
+            let reader = Reader::ask(connection, &path, "", kind, &meter, Heard::default()).await?;
             let mut reader = reader.context("nothing to read")?;
             reader.to_end().await?;
             ensure!(
@@ -116,6 +117,7 @@ impl Bench {
                 plan,
                 window: Window::Share,
             },
+            "",
             &meter,
         );
         self.all_talk(&mut listening, &meter, runs, runs).await?;

@@ -2,31 +2,20 @@
 
 use std::{collections::HashMap, rc::Rc, sync::PoisonError, time::Duration};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use tokio::{
-    sync::Semaphore,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use anyhow::{Context as _, Result, ensure};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     api::Api,
     clock::now,
     figures::Latency,
     http::Connection,
+    listening::{Listening, PATIENCE, broadcast, listen, start_runs, until},
     pacer::{Order, Plan},
-    provider::{Provider, TOPIC},
-    reader::{Heard, Kind, Meter, Reader},
+    provider::Provider,
+    reader::{Heard, Kind, Meter},
     server::{Server, Starter},
 };
-
-/// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How many connections are opened at the same time.
-const OPENING: usize = 64;
-
-/// How many clients start runs.
-const CLIENTS: usize = 4;
 
 /// What is measured by.
 #[derive(Debug)]
@@ -68,13 +57,6 @@ pub(crate) struct Talk {
     pub(crate) late: f64,
 }
 
-/// Readers at work, and what those have that are done; each with the number of its run.
-#[derive(Debug, Default)]
-pub(crate) struct Listening {
-    readers: JoinSet<Result<(usize, Heard)>>,
-    heard: Vec<(usize, Heard)>,
-}
-
 impl Bench {
     /// Has the server of this kind talk in this shape.
     pub(crate) async fn talk(&self, kind: Kind, shape: Shape) -> Result<Talk> {
@@ -83,7 +65,7 @@ impl Bench {
         let meter = Rc::new(Meter::default());
         meter.size.set(shape.plan.size);
         let ids = start_runs(&server, 0, shape.runs).await?;
-        let mut listening = listen(&server, &ids, shape, &meter);
+        let mut listening = listen(&server, &ids, shape, "", &meter);
         let all = shape.runs * shape.readers;
         until("all readers to be connected", &mut listening, || {
             meter.connected.get() == all
@@ -221,100 +203,5 @@ impl Bench {
         }
         #[expect(clippy::cast_precision_loss, reason = "a share")]
         Ok(late as f64 / whole.max(1) as f64)
-    }
-}
-
-/// Starts so many runs, numbered from `first` on, and tells their ids; of the relay, nothing is to be started.
-pub(crate) async fn start_runs(server: &Server, first: usize, runs: usize) -> Result<Vec<String>> {
-    let mut ids = vec![String::new(); runs];
-    if server.kind == Kind::Relay {
-        return Ok(ids);
-    }
-    let mut clients = JoinSet::new();
-    for client in 0..CLIENTS {
-        let address = server.address;
-        clients.spawn_local(async move {
-            let mut api = Api::open(address).await?;
-            let mut started = Vec::new();
-            for number in (client..runs).step_by(CLIENTS) {
-                started.push((number, api.start(u64::try_from(first + number)?, 1).await?));
-            }
-            Ok::<_, anyhow::Error>(started)
-        });
-    }
-    while let Some(started) = clients.join_next().await {
-        for (number, id) in started?? {
-            ids[number] = id;
-        }
-    }
-    Ok(ids)
-}
-
-/// Opens all readers, some at a time, and has them read to the end.
-pub(crate) fn listen(
-    server: &Server,
-    ids: &[String],
-    shape: Shape,
-    meter: &Rc<Meter>,
-) -> Listening {
-    let mut listening = Listening::default();
-    let places = Rc::new(Semaphore::new(OPENING));
-    for _ in 0..shape.readers {
-        for (number, id) in ids.iter().enumerate() {
-            let path = match server.kind {
-                Kind::Parley => format!("/api/stream/{id}"),
-                Kind::Relay if shape.readers == 1 => format!("/pipe?topic={TOPIC}{number}"),
-                Kind::Relay => broadcast(number),
-            };
-            let (places, meter, address, kind) = (
-                Rc::clone(&places),
-                Rc::clone(meter),
-                server.address,
-                server.kind,
-            );
-            listening.readers.spawn_local(async move {
-                let place = places.acquire().await?;
-                let reader = Reader::open(address, &path, kind, &meter, Heard::default()).await?;
-                let mut reader = reader.context("nothing to read")?;
-                drop(place);
-                reader.to_end().await?;
-                meter.ended.set(meter.ended.get() + 1);
-                Ok((number, reader.heard))
-            });
-        }
-    }
-    listening
-}
-
-fn broadcast(number: usize) -> String {
-    format!("/broadcast/{TOPIC}{number}")
-}
-
-/// Waits for something that happens by itself, as long as no reader fails.
-pub(crate) async fn until(
-    what: &str,
-    listening: &mut Listening,
-    happened: impl Fn() -> bool,
-) -> Result<()> {
-    let began = now();
-    while !happened() {
-        while let Some(reader) = listening.readers.try_join_next() {
-            listening.heard.push(reader??);
-        }
-        if u128::from(now() - began) > PATIENCE.as_nanos() {
-            bail!("waited in vain for {what}");
-        }
-        sleep(Duration::from_millis(1)).await;
-    }
-    Ok(())
-}
-
-impl Listening {
-    /// What all of them have heard, at their end.
-    pub(crate) async fn joined(mut self) -> Result<Vec<(usize, Heard)>> {
-        while let Some(reader) = self.readers.join_next().await {
-            self.heard.push(reader??);
-        }
-        Ok(self.heard)
     }
 }

@@ -102,17 +102,7 @@ pub(crate) async fn flood(provider: Provider, starter: &Starter, size: Size) -> 
             "a reader of run {number} has another text"
         );
     }
-    let row = |name: &str, quiet: f64, flooded: f64| {
-        println!(
-            "| {name} | {quiet:.0} | {flooded:.0} | {:.2} |",
-            flooded / quiet
-        )
-    };
-    println!("| added latency, µs | quiet | flooded | ratio |\n|---|---|---|---|");
-    row("p50", quiet.p50, flooded.p50);
-    row("p99", quiet.p99, flooded.p99);
-    row("p99.9", quiet.p999, flooded.p999);
-    row("max", quiet.max, flooded.max);
+    tell(quiet, flooded);
     println!(
         "\n- {sent} logins sent in {} s from {} address(es); answers by status (0: closed): {answers:?}",
         size.seconds, size.addresses
@@ -132,6 +122,23 @@ pub(crate) async fn flood(provider: Provider, starter: &Starter, size: Size) -> 
         }
     );
     Ok(())
+}
+
+/// The latencies as a table.
+#[expect(clippy::print_stdout, reason = "the figures")]
+fn tell(quiet: Latency, flooded: Latency) {
+    println!("| added latency, µs | quiet | flooded | ratio |\n|---|---|---|---|");
+    for (name, quiet, flooded) in [
+        ("p50", quiet.p50, flooded.p50),
+        ("p99", quiet.p99, flooded.p99),
+        ("p99.9", quiet.p999, flooded.p999),
+        ("max", quiet.max, flooded.max),
+    ] {
+        println!(
+            "| {name} | {quiet:.0} | {flooded:.0} | {:.2} |",
+            flooded / quiet
+        );
+    }
 }
 
 /// Sends the logins, spread over connections that are kept alive.

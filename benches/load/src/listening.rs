@@ -84,7 +84,7 @@ pub(crate) fn listen(
                     Reader::open(address, &path, &headers, kind, &meter, Heard::default()).await?;
                 let mut reader = reader.context("nothing to read")?;
                 drop(place);
-                reader.to_end().await?;
+                reader.read_all().await?;
                 meter.ended.set(meter.ended.get() + 1);
                 Ok((number, reader.heard))
             });

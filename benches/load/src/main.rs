@@ -15,6 +15,7 @@ mod pacer;
 mod provider;
 mod reader;
 mod report;
+mod scan;
 mod server;
 mod single;
 mod soak;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("Error: {error:?}");
+            eprintln!("Error: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::{
     clock::{STAMP, now},
     http::{Chunks, Connection},
+    scan::{member, number, plain},
 };
 
 /// What all readers of a measurement count together.
@@ -144,7 +145,7 @@ impl Reader {
     }
 
     /// Reads to the end of the stream.
-    pub(crate) async fn to_end(&mut self) -> Result<()> {
+    pub(crate) async fn read_all(&mut self) -> Result<()> {
         while self.some().await? {}
         Ok(())
     }
@@ -285,27 +286,4 @@ impl Heard {
         }
         &mut self.turns[turn]
     }
-}
-
-/// A text member of an object, as it stands, up to its closing quote.
-fn member<'a>(data: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let from = memchr::memmem::find(data, name)? + name.len();
-    let mut end = from;
-    loop {
-        end += memchr::memchr2(b'"', b'\\', &data[end..])?;
-        if data[end] == b'"' {
-            return Some(&data[from..end]);
-        }
-        end += 2;
-    }
-}
-
-fn number(data: &[u8], name: &[u8]) -> Option<usize> {
-    let from = memchr::memmem::find(data, name)? + name.len();
-    let digits = data[from..].iter().take_while(|byte| byte.is_ascii_digit());
-    Some(digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
-}
-
-fn plain(text: &[u8]) -> Result<&str> {
-    std::str::from_utf8(text).context("text that is not UTF-8")
 }

@@ -67,7 +67,7 @@ impl Bench {
             };
             let reader = Reader::ask(connection, &path, "", kind, &meter, Heard::default()).await?;
             let mut reader = reader.context("nothing to read")?;
-            reader.to_end().await?;
+            reader.read_all().await?;
             ensure!(
                 reader.heard.first > began && reader.heard.final_event,
                 "a run without a delta"

@@ -177,7 +177,7 @@ impl Soak {
             up(&self.books.streams);
             self.books.open.set(self.books.open.get() + 1);
             let read = if steady {
-                reader.to_end().await
+                reader.read_all().await
             } else {
                 self.unsteadily(&mut reader).await
             };
@@ -198,7 +198,7 @@ impl Soak {
             // Nothing is lost if the time is over: what is waited for is that there is something to read.
             match timeout(
                 self.some(Duration::from_millis(200), Duration::from_secs(4)),
-                reader.to_end(),
+                reader.read_all(),
             )
             .await
             {

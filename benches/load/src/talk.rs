@@ -124,7 +124,7 @@ impl Bench {
                 until("the talk to begin", listening, || {
                     meter.passed.get() >= all / 20
                 })
-                .await?
+                .await?;
             }
         }
         let read = || -> Result<[u64; 4]> {
@@ -143,7 +143,7 @@ impl Bench {
                 until("the talk to end", listening, || {
                     meter.passed.get() >= all / 10 * 9
                 })
-                .await?
+                .await?;
             }
         }
         let after = read()?;

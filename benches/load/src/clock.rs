@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use nix::{
-    sched::{CpuSet, sched_setaffinity},
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     sys::resource::{Resource, getrlimit, setrlimit},
     time::{ClockId, clock_getcpuclockid, clock_gettime},
     unistd::Pid,
@@ -30,12 +30,17 @@ fn nanoseconds(seconds: i64, rest: i64) -> u64 {
     u64::try_from(seconds * 1_000_000_000 + rest).unwrap_or(0)
 }
 
-/// Ties this thread, and what it starts from now on, to these cores.
-pub(crate) fn pin(cores: &[usize]) -> Result<()> {
+/// Two cores that this process may run on, if there are so many: one for the server, one for the load.
+pub(crate) fn two_cores() -> Option<[usize; 2]> {
+    let set = sched_getaffinity(Pid::from_raw(0)).ok()?;
+    let mut cores = (0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false));
+    Some([cores.next()?, cores.next()?])
+}
+
+/// Ties this thread, and what it starts from now on, to this core.
+pub(crate) fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
-    for core in cores {
-        set.set(*core).context("no such core")?;
-    }
+    set.set(core).context("no such core")?;
     sched_setaffinity(Pid::from_raw(0), &set).context("cannot be tied to a core")
 }
 

@@ -23,15 +23,22 @@ mod talk;
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
-use tokio::{runtime, task::LocalSet};
+use anyhow::{Context as _, Result, bail};
+use tokio::{
+    runtime,
+    signal::{
+        ctrl_c,
+        unix::{SignalKind, signal},
+    },
+    task::LocalSet,
+};
 
 use crate::{
     options::{Command, NAMES, Options},
     pacer::Plan,
     provider::Provider,
     report::{Report, Row},
-    server::{CORES, Starter},
+    server::Starter,
     talk::Bench,
 };
 
@@ -49,13 +56,22 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let options = Options::read(std::env::args().skip(1))?;
     clock::raise_descriptors()?;
-    if options.pinned {
-        clock::pin(&CORES[1..])?;
+    if let Some([_, core]) = options.cores {
+        clock::pin(core)?;
     }
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    LocalSet::new().block_on(&runtime, carry_out(options))
+    let work = async {
+        // Servers are ended when what holds them is dropped: not before a signal has been heard.
+        let mut end = signal(SignalKind::terminate())?;
+        tokio::select! {
+            done = carry_out(options) => done,
+            _ = ctrl_c() => bail!("interrupted"),
+            _ = end.recv() => bail!("told to end"),
+        }
+    };
+    LocalSet::new().block_on(&runtime, work)
 }
 
 /// Starts the provider, and does what was asked for.
@@ -70,7 +86,7 @@ async fn carry_out(options: Options) -> Result<()> {
         parley: options.parley.clone(),
         relay: options.relay.clone(),
         provider: provider.address,
-        pinned: options.pinned,
+        cores: options.cores,
         database: options.database.clone(),
         settings: settings.to_owned(),
         login,
@@ -139,13 +155,11 @@ async fn row(bench: &Bench, name: &str) -> Result<Vec<Row>> {
 
 /// Under what the figures came about.
 fn conditions(options: &Options, bench: &Bench) -> Vec<String> {
-    let cores = if options.pinned {
-        format!(
-            "the server on core {}, the load (provider and readers) on core {}",
-            CORES[0], CORES[1]
-        )
-    } else {
-        "no process was tied to a core".to_owned()
+    let cores = match options.cores {
+        Some([server, load]) => {
+            format!("the server on core {server}, the load (provider and readers) on core {load}")
+        }
+        None => "no process was tied to a core".to_owned(),
     };
     vec![
         cores,

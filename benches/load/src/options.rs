@@ -4,7 +4,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{flood, soak};
+use crate::{clock, flood, soak};
 
 const USAGE: &str = "parley-load [--quick] [--only NAME,…] [--json FILE]
 parley-load soak [--minutes N] [--runs N] [--readers N]
@@ -39,7 +39,8 @@ pub(crate) struct Options {
     pub(crate) command: Command,
     pub(crate) quick: bool,
     pub(crate) only: Vec<String>,
-    pub(crate) pinned: bool,
+    /// The server's core and the load's, if they are to have one each.
+    pub(crate) cores: Option<[usize; 2]>,
     pub(crate) database: Option<String>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) parley: PathBuf,
@@ -63,13 +64,12 @@ impl Options {
         if command != Command::Table {
             args.next();
         }
-        let several = std::thread::available_parallelism()?.get() > 1;
         let mut options = Self {
             command,
             quick: false,
             only: Vec::new(),
             // A flood of logins is met by all cores, as it is in earnest.
-            pinned: several && command != Command::Flood,
+            cores: clock::two_cores().filter(|_| command != Command::Flood),
             database: None,
             json: None,
             parley: folder.join("parley-cli"),
@@ -92,7 +92,7 @@ impl Options {
             };
             match arg.as_str() {
                 "--quick" => options.quick = true,
-                "--no-pin" => options.pinned = false,
+                "--no-pin" => options.cores = None,
                 "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
                 "--database" => options.database = Some(value()?),
                 "--json" => options.json = Some(value()?.into()),

@@ -25,8 +25,8 @@ pub(crate) struct Starter {
     pub(crate) relay: PathBuf,
     /// Where the provider stands in.
     pub(crate) provider: SocketAddr,
-    /// Whether the server gets a core for itself, and the load the other.
-    pub(crate) pinned: bool,
+    /// The core that the server gets for itself, and that of the load.
+    pub(crate) cores: Option<[usize; 2]>,
     /// `DATABASE_URL`; the database in memory, if it is not set.
     pub(crate) database: Option<String>,
     /// More of `settings:`, as YAML.
@@ -34,9 +34,6 @@ pub(crate) struct Starter {
     /// The password's hash, if a login is wanted.
     pub(crate) login: Option<String>,
 }
-
-/// The core of the server, and that of the load.
-pub(crate) const CORES: [usize; 2] = [0, 1];
 
 /// A server at work; it is killed when this is dropped.
 #[derive(Debug)]
@@ -83,15 +80,15 @@ impl Starter {
             .stderr(log)
             .current_dir(folder.path());
         // A child inherits the core of the thread that starts it.
-        if self.pinned {
-            clock::pin(&CORES[..1])?;
+        if let Some([core, _]) = self.cores {
+            clock::pin(core)?;
         }
         let began = now();
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {:?}", command.get_program()));
-        if self.pinned {
-            clock::pin(&CORES[1..])?;
+        if let Some([_, core]) = self.cores {
+            clock::pin(core)?;
         }
         let mut server = Server {
             address,

@@ -226,28 +226,43 @@ impl Bench {
         let mut api = Api::open(server.address).await?;
         let before = counted(&mut api, &server).await?;
         let id = api.start(0, turns).await?;
-        let all = u64::try_from(turns * deltas)?;
-        until("the run", &mut Listening::default(), || {
-            self.provider.written() == all
-        })
-        .await?;
-        sleep(Duration::from_millis(100)).await;
-        let after = counted(&mut api, &server).await?;
+        let after = loop {
+            sleep(Duration::from_millis(20)).await;
+            let counts = counted(&mut api, &server).await?;
+            if counts.ended > 0.0 {
+                break counts;
+            }
+        };
         ensure!(
             api.export(&id).await?.len() == turns,
-            "the run has not ended"
+            "a run with another number of turns"
         );
-        Ok((after.0 - before.0, after.1 - before.1))
+        Ok((
+            after.commits - before.commits,
+            after.statements - before.statements,
+        ))
     }
 }
 
-async fn counted(api: &mut Api, server: &Server) -> Result<(f64, f64)> {
+/// What `/metrics` has counted so far.
+struct Counts {
+    commits: f64,
+    statements: f64,
+    /// Runs that have ended.
+    ended: f64,
+}
+
+async fn counted(api: &mut Api, server: &Server) -> Result<Counts> {
     let text = api.text("/metrics").await.with_context(|| server.log())?;
-    let count = |call: &str| {
-        let name = format!("parley_database_call_duration_seconds_count{{call=\"{call}\"}} ");
-        text.lines()
-            .find_map(|line| line.strip_prefix(&name)?.parse::<f64>().ok())
-            .unwrap_or(0.0)
+    let sum = |name: &str| {
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     };
-    Ok((count("commit"), count("statement")))
+    Ok(Counts {
+        commits: sum("parley_database_call_duration_seconds_count{call=\"commit\"}"),
+        statements: sum("parley_database_call_duration_seconds_count{call=\"statement\"}"),
+        ended: sum("parley_runs_ended_total"),
+    })
 }

@@ -101,7 +101,7 @@ impl Bench {
 
     /// 50 runs as fast as they go.
     pub(crate) async fn saturated(&self) -> Result<Vec<Row>> {
-        let plan = Plan::saturated(if self.quick { 10_000 } else { 30_000 });
+        let plan = Plan::saturated(if self.quick { 4_000 } else { 30_000 });
         let pairs = self
             .pairs(Shape {
                 runs: 50,
@@ -131,7 +131,7 @@ impl Bench {
     /// One run that many read: 100, and 5,000.
     pub(crate) async fn fanout(&self) -> Result<Vec<Row>> {
         let (few, many) = if self.quick {
-            (6_000, 120)
+            (3_000, 60)
         } else {
             (20_000, 600)
         };
@@ -184,7 +184,7 @@ impl Bench {
 
     /// How the ratio to the relay grows with the number of runs.
     pub(crate) async fn scale(&self) -> Result<Vec<Row>> {
-        let many = if self.quick { 2000 } else { 5000 };
+        let many = if self.quick { 1500 } else { 5000 };
         let (few, many) = (self.timed(500, 500), self.timed(many, 500));
         let (mut of_few, mut of_many) = (Vec::new(), Vec::new());
         for _ in 0..self.repetitions().min(2) {

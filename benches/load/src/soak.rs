@@ -29,6 +29,8 @@ pub(crate) const SETTINGS: &str = "  timeouts: { first_delta_ms: 3000, idle_ms: 
 const FAULTS: u64 = 50;
 /// How often a line is written.
 const LINE: Duration = Duration::from_secs(10);
+/// How long runs go on after the last line.
+const AFTER: Duration = Duration::from_secs(2);
 
 /// How much of it.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +91,8 @@ pub(crate) async fn soak(provider: Provider, starter: &Starter, size: Size) -> R
         books: Books::default(),
         steady: Rc::default(),
         unsteady: Rc::default(),
-        until: now() + u64::try_from(length.as_nanos())?,
+        // A little longer than is looked: the last look is at all runs.
+        until: now() + u64::try_from((length + AFTER).as_nanos())?,
         random: Cell::new(0x00C0_FFEE_1234_5678),
         numbers: Cell::new(0),
     });
@@ -109,11 +112,12 @@ pub(crate) async fn soak(provider: Provider, starter: &Starter, size: Size) -> R
     );
     let (began, minute_two) = (now(), LINE.max((length / 2).min(Duration::from_secs(120))));
     let (mut early, mut late) = (None, (0, 0));
-    while now() < soak.until {
+    let end = began + u64::try_from(length.as_nanos())?;
+    while now() < end {
         while let Some(slot) = slots.try_join_next() {
             slot?.with_context(|| soak.server.log())?;
         }
-        sleep(LINE.min(length)).await;
+        sleep(LINE.min(Duration::from_nanos(end.saturating_sub(now())))).await;
         late = soak.line(began)?;
         if early.is_none() && u128::from(now() - began) >= minute_two.as_nanos() {
             early = Some(late);

@@ -15,6 +15,8 @@ FROM rust:1.95.0-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY migration/ migration/
+# Members of the workspace: cargo reads their manifests, and compiles neither.
+COPY benches/ benches/
 COPY src/ src/
 # Compiled in: what is known of models, and what the simulator says.
 COPY config/ config/

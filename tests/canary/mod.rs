@@ -308,7 +308,8 @@ async fn no_secret_is_found_in_anything_that_comes_out() {
     fs::write(&too_long, longer).unwrap();
     let said = doctor(&["doctor"]);
     search("doctor", &said, &secrets);
-    assert!(String::from_utf8_lossy(&said).contains(too_long.to_str().unwrap()));
+    // Its variable is named; the path is not, which might be the secret itself.
+    assert!(String::from_utf8_lossy(&said).contains(IN_FILES[0]));
     let log = fs::read(program.folder.join("log")).unwrap();
     let spoke = |target: &str| log.windows(target.len()).any(|at| at == target.as_bytes());
     assert!(spoke("TRACE") && spoke("hyper") && spoke("sqlx") && spoke("reqwest"));

@@ -10,7 +10,7 @@ use crate::{
     conversation::{Cost, Daily, Quotas},
     identity::{Forwarded, PlaceLimits, Places},
     middleware::AllowedHosts,
-    settings::{Allowance, ForwardedBy, Settings},
+    settings::{Allowance, ForwardedBy, Settings, is_loopback},
 };
 
 /// What bounds runs.
@@ -55,12 +55,25 @@ pub(super) fn places(settings: &Settings) -> Places {
     })
 }
 
-/// Our names: those that are listed, and that of the public address. Where none are listed, any is.
+/// Our names: those that are listed, and that of the public address. Any is where nobody has said one; but not in `DEV_MODE`, where whoever
+/// can make a browser ask us would need no login.
 pub(super) fn hosts(settings: &Settings, server: &Server) -> AllowedHosts {
     let public = Url::parse(&server.host).ok();
+    // That of one's own machine is what stands there if nobody has set another.
+    let public = public.filter(|url| !is_loopback(url));
     let public = public.and_then(|url| url.host_str().map(str::to_ascii_lowercase));
     let listed = &settings.http.allowed_hosts;
-    AllowedHosts((!listed.is_empty()).then(|| listed.iter().cloned().chain(public).collect()))
+    let known = settings.dev_mode || public.is_some() || !listed.is_empty();
+    AllowedHosts(known.then(|| listed.iter().cloned().chain(public).collect()))
+}
+
+/// What an operator should know who has said no name of ours.
+pub(super) fn any_host(settings: &Settings, server: &Server) -> Option<&'static str> {
+    let any = hosts(settings, server).0.is_none();
+    any.then_some(
+        "neither HOST nor settings.http.allowed_hosts says by which name clients ask for this server, so any name goes, also one that \
+         somebody else has made point here (DNS rebinding): set HOST to the public address",
+    )
 }
 
 /// Where proxies say who the client is.

@@ -112,12 +112,17 @@ fn no_place(headers: &HeaderMap, door: &Door, full: NoPlace) -> Result<Response,
         NoPlace::InAll(most) => Problem::busy(&format!(
             "{most} streams are open here, and there may be no more"
         )),
-        NoPlace::OfClient(most) => Problem::too_many_streams(format!(
-            "{most} streams are open to this client, and it may have no more: close one"
-        )),
-        NoPlace::OfOwner(most) => Problem::too_many_streams(format!(
-            "{most} streams of yours are open, and you may have no more: close one"
-        )),
+        NoPlace::OfClient(most) => {
+            let detail = format!(
+                "{most} streams are open to this client, and it may have no more: close one"
+            );
+            Problem::too_many_streams("streams-of-client", most, detail)
+        }
+        NoPlace::OfOwner(most) => {
+            let detail =
+                format!("{most} streams of yours are open, and you may have no more: close one");
+            Problem::too_many_streams("streams-of-owner", most, detail)
+        }
     })
 }
 

@@ -389,7 +389,11 @@ async fn so_many_streams_are_open_to_an_owner_to_a_client_and_in_all() {
     let first = open(&nodes, "ada", &ada, "192.0.2.1").await;
     let second = open(&nodes, "ada", &ada, "192.0.2.1").await;
     assert_eq!((first.status, second.status), (200, 200));
-    refused(&watch("ada", &ada, "192.0.2.2").await, "too-many-streams");
+    let over = watch("ada", &ada, "192.0.2.2").await;
+    refused(&over, "too-many-streams");
+    let policy = "\"streams-of-owner\";q=2;qu=\"streams\"";
+    assert!(says(&over, "ratelimit-policy", policy), "{over:?}");
+    assert!(says(&over, "ratelimit", "\"streams-of-owner\";r=0"));
     let third = open(&nodes, "bob", &bob, "192.0.2.1").await;
     refused(&watch("bob", &bob, "192.0.2.1").await, "too-many-streams");
     let fourth = open(&nodes, "bob", &bob, "192.0.2.2").await;

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     conversation::Timestamp,
-    models::{Session, Store, StoreError},
+    models::{LiveSession, Session, Store, StoreError},
 };
 
 /// What is signed begins with it: a login that was begun, and a session's id.
@@ -249,18 +249,16 @@ impl Sessions {
                 self.wrong_codes.count(client);
             }
         })?;
-        let (id, at) = (self.new_id(), now());
+        let id = self.new_id();
         let session = Session {
             owner: person.owner,
             issuer: person.issuer,
             subject: person.subject,
             issuer_session: person.issuer_session,
             scopes: person.scopes.to_string(),
-            seen: at,
-            expires: after(at, self.config.lifetime),
         };
         self.store
-            .insert_session(&hash(&id), &session)
+            .insert_session(&hash(&id), &session, self.config.lifetime)
             .await
             .map_err(|error| away(&error))?;
         if let Some(before) = self.id(cookies) {
@@ -286,17 +284,15 @@ impl Sessions {
         let Some(id) = self.id(cookies).map(hash) else {
             return Ok(None);
         };
-        let Some(session) = self.store.session(&id).await? else {
+        let Some(LiveSession { session, idle }) = self.store.session(&id).await? else {
             return Ok(None);
         };
-        let at = now();
         let grants = self.oidc.grants(&session.issuer);
-        let goes_on = at < session.expires && at < after(session.seen, self.config.idle);
-        let Some(grants) = grants.filter(|_| goes_on) else {
+        let Some(grants) = grants.filter(|_| idle < self.config.idle) else {
             return Ok(None);
         };
-        if at >= after(session.seen, SEEN.min(self.config.idle / 2))
-            && let Err(error) = self.store.see_session(&id, at).await
+        if idle >= SEEN.min(self.config.idle / 2)
+            && let Err(error) = self.store.see_session(&id).await
         {
             tracing::warn!(%error, cause = error.cause(), "that a session was of use could not be noted");
         }
@@ -316,7 +312,7 @@ impl Sessions {
         if let Some(id) = self.id(cookies).map(hash) {
             let session = self.store.session(&id).await?;
             self.store.end_session(&id).await?;
-            if let Some(session) = session
+            if let Some(LiveSession { session, .. }) = session
                 && let Some(address) = self.oidc.logout_address(&session.issuer).await
             {
                 to = address.into();

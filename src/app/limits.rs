@@ -3,13 +3,15 @@
 use std::num::NonZeroU32;
 
 use loco_rs::config::Server;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
     controllers::extract::BodyLimits,
     conversation::{Cost, Daily, Quotas},
-    identity::{Forwarded, PlaceLimits, Places},
+    identity::{Forwarded, PlaceLimits, Places, SharedPlaces},
     middleware::AllowedHosts,
+    models::Store,
     settings::{Allowance, ForwardedBy, Settings, is_loopback},
 };
 
@@ -53,6 +55,20 @@ pub(super) fn places(settings: &Settings) -> Places {
         per_client: streams_per_client.filter(|_| guarded),
         per_owner: streams_per_owner.filter(|_| guarded),
     })
+}
+
+/// Where the limit of an owner's streams goes for all processes together; `places` are those of this one.
+pub(super) fn shared_places(
+    settings: &Settings,
+    store: &Store,
+    node: &str,
+    places: &Places,
+    ended: &CancellationToken,
+) -> Option<SharedPlaces> {
+    let most = settings.allowance.streams_per_owner;
+    let most = most.filter(|_| !settings.dev_mode && store.is_shared())?;
+    let (store, node, places) = (store.clone(), node.to_owned(), places.clone());
+    Some(SharedPlaces::new(store, node, most, places, ended.clone()))
 }
 
 /// Our names: those that are listed, and that of the public address. Any is where nobody has said one; but not in `DEV_MODE`, where whoever

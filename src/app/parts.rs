@@ -110,6 +110,9 @@ impl Parts {
         };
         let oidc = login::oidc(ctx, &settings)?;
         let sessions = login::sessions(ctx, &settings, &store, oidc.as_ref());
+        let (shutdown, places) = (CancellationToken::new(), limits::places(&settings));
+        let node = supervisor.node();
+        let shared_places = limits::shared_places(&settings, &store, node, &places, &shutdown);
         let runs = Runs::new(
             store,
             log.clone(),
@@ -118,7 +121,6 @@ impl Parts {
             supervisor.clone(),
             doorbell,
         );
-        let shutdown = CancellationToken::new();
         let door = Door {
             runs: runs.clone(),
             stream: stream_settings(&settings),
@@ -127,7 +129,8 @@ impl Parts {
             protected_resource: login::protected_resource(ctx)?,
             tickets: login::tickets(&settings),
             sessions,
-            places: limits::places(&settings),
+            places,
+            shared_places,
             metrics: telemetry.exposition(sources),
         };
         Ok(Self {

@@ -17,6 +17,7 @@ mod local_path;
 mod oidc;
 mod places;
 mod sessions;
+mod shared_places;
 mod signer;
 mod ticket;
 
@@ -29,4 +30,5 @@ pub use local_path::{LocalPath, NotLocal};
 pub use oidc::{ClientConfig, ClientSecret, IssuerConfig, LoginError, Oidc, TokenError};
 pub use places::{NoPlace, Place, PlaceLimits, Places};
 pub use sessions::{Answer, NotEnded, Redirect, SessionConfig, Sessions};
+pub use shared_places::{SharedPlace, SharedPlaces};
 pub use ticket::{Ticket, Tickets};

@@ -18,6 +18,7 @@ mod events;
 mod history;
 mod idempotency;
 mod leases;
+mod open_streams;
 mod quotas;
 mod rows;
 mod runs;

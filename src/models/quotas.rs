@@ -193,7 +193,7 @@ impl Store {
             .filter(spending::Column::Day.lt(day_of(at) - 1))
             .exec(&self.db)
             .await?;
-        Ok(())
+        self.forget_streams_of_the_dead().await
     }
 }
 

@@ -27,7 +27,7 @@ pub(in crate::settings) struct Limits {
 }
 
 /// What one owner of runs may have: a user, or a subject of an issuer. What is over it is answered 429. All processes on the same database count together,
-/// but for streams, of which each counts its own. If one is not set: no bound.
+/// also of streams, of which each process counts its own first. If one is not set: no bound.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(default)]

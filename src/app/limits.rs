@@ -41,8 +41,14 @@ pub(super) fn bodies(settings: &Settings) -> BodyLimits {
     }
 }
 
-/// What bounds streams.
-pub(super) fn places(settings: &Settings) -> Places {
+/// What bounds streams: at this process, and, where there is a limit that goes for all of them, those of an owner at all processes. `node` is
+/// this one; `ended`: it tells the others no more.
+pub(super) fn places(
+    settings: &Settings,
+    store: &Store,
+    node: &str,
+    ended: &CancellationToken,
+) -> (Places, Option<SharedPlaces>) {
     let Allowance {
         streams,
         streams_per_client,
@@ -50,25 +56,17 @@ pub(super) fn places(settings: &Settings) -> Places {
         ..
     } = settings.allowance;
     let guarded = !settings.dev_mode;
-    Places::new(PlaceLimits {
+    let per_owner = streams_per_owner.filter(|_| guarded);
+    let places = Places::new(PlaceLimits {
         all: streams,
         per_client: streams_per_client.filter(|_| guarded),
-        per_owner: streams_per_owner.filter(|_| guarded),
-    })
-}
-
-/// Where the limit of an owner's streams goes for all processes together; `places` are those of this one.
-pub(super) fn shared_places(
-    settings: &Settings,
-    store: &Store,
-    node: &str,
-    places: &Places,
-    ended: &CancellationToken,
-) -> Option<SharedPlaces> {
-    let most = settings.allowance.streams_per_owner;
-    let most = most.filter(|_| !settings.dev_mode && store.is_shared())?;
-    let (store, node, places) = (store.clone(), node.to_owned(), places.clone());
-    Some(SharedPlaces::new(store, node, most, places, ended.clone()))
+        per_owner,
+    });
+    let shared = per_owner.filter(|_| store.is_shared()).map(|most| {
+        let (store, node, places) = (store.clone(), node.to_owned(), places.clone());
+        SharedPlaces::new(store, node, most, places, ended.clone())
+    });
+    (places, shared)
 }
 
 /// Our names: those that are listed, and that of the public address. Any is where nobody has said one; but not in `DEV_MODE`, where whoever

@@ -110,9 +110,8 @@ impl Parts {
         };
         let oidc = login::oidc(ctx, &settings)?;
         let sessions = login::sessions(ctx, &settings, &store, oidc.as_ref());
-        let (shutdown, places) = (CancellationToken::new(), limits::places(&settings));
-        let node = supervisor.node();
-        let shared_places = limits::shared_places(&settings, &store, node, &places, &shutdown);
+        let shutdown = CancellationToken::new();
+        let places = limits::places(&settings, &store, supervisor.node(), &shutdown);
         let runs = Runs::new(
             store,
             log.clone(),
@@ -129,8 +128,8 @@ impl Parts {
             protected_resource: login::protected_resource(ctx)?,
             tickets: login::tickets(&settings),
             sessions,
-            places,
-            shared_places,
+            places: places.0,
+            shared_places: places.1,
             metrics: telemetry.exposition(sources),
         };
         Ok(Self {

@@ -432,8 +432,7 @@ async fn so_many_streams_are_open_to_an_owner_to_a_client_and_in_all() {
 /// Two streams, at whichever nodes they are; who leaves one makes room at the other, and a node that is gone has none.
 #[tokio::test]
 async fn an_owner_has_so_many_streams_on_two_nodes_together() {
-    let Some(mut nodes) =
-        Nodes::two(Script::endless("on "), per_owner(&json!({"streams": 2}))).await
+    let Some(nodes) = Nodes::two(Script::endless("on "), per_owner(&json!({"streams": 2}))).await
     else {
         return;
     };

@@ -79,7 +79,8 @@ impl Asking<'_> {
     pub(super) fn went_well(self) {
         let mut state = self.line.state();
         state.next = None;
-        state.pace = Pace::new(Instant::now());
+        // The next trouble begins anew.
+        state.pace.found(Instant::now());
     }
 
     /// It has not, or not as it must.

@@ -23,7 +23,7 @@ pub(super) struct Claims {
 }
 
 /// Makes sure that a token says it is an access token: by its type (RFC 9068, section 4), or, where plain tokens are taken, by not saying
-/// that it is something else. One that is of use with a key alone (DPoP, mutual TLS) is none that anybody may bear.
+/// that it is something else. One that is of use with a key alone (`DPoP`, mutual TLS) is none that anybody may bear.
 ///
 /// # Errors
 /// When it is none.

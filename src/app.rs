@@ -16,6 +16,7 @@ mod operators;
 mod parts;
 mod serve;
 mod telemetry;
+mod warnings;
 
 use std::{path::Path, time::Duration};
 
@@ -89,7 +90,7 @@ impl Hooks for App {
         };
         let parts = Parts::start(ctx).await?;
         parts.expect(&Self::routes(ctx));
-        parts::warn(ctx).await?;
+        warnings::warn(ctx).await?;
         // With a queue, only processes that take jobs drive runs: `connect_workers`.
         if ctx.config.workers.mode != WorkerMode::BackgroundQueue {
             parts.supervisor.drive();

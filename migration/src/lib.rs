@@ -21,6 +21,7 @@ mod m20261125_000011_owners;
 mod m20261129_000012_quotas;
 mod m20261129_000013_audit;
 mod m20261129_000014_sessions;
+mod m20261129_000015_open_streams;
 
 /// That a step is one transaction, in SQLite too, where it is none if nothing is said.
 const WHOLE: Option<bool> = Some(true);
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000012_quotas::Migration),
             Box::new(m20261129_000013_audit::Migration),
             Box::new(m20261129_000014_sessions::Migration),
+            Box::new(m20261129_000015_open_streams::Migration),
             // inject-above (do not remove this comment)
         ]
     }

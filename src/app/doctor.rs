@@ -16,6 +16,8 @@ use loco_rs::{
 
 use super::{
     boot::{check_blocks, overrule, typed},
+    limits,
+    login::check_address,
     models_file::catalogue,
     parts::provider_config,
     reason,
@@ -149,6 +151,12 @@ fn of_settings(settings: &Settings, environment: &LocoEnvironment, config: &Conf
     if let Some(idle) = settings.auth.idle() {
         checks.push(warning("login: something is set in vain", idle));
     }
+    if let Some(uneven) = settings.auth.uneven_hashes() {
+        checks.push(warning("login: hashes of several costs", uneven));
+    }
+    if let Err(why) = check_address(settings, &config.server, production) {
+        checks.push(wrong("HOST", why));
+    }
     checks.push(providers(settings, production));
     match catalogue(settings) {
         Ok(_) => checks.push(ok("facts about models: read")),
@@ -156,6 +164,7 @@ fn of_settings(settings: &Settings, environment: &LocoEnvironment, config: &Conf
     }
     checks.extend(secret(settings, production));
     checks.extend(proxies(settings, production));
+    checks.extend(host(settings, config, production));
     if let Err(error) = check_blocks(config) {
         checks.push(wrong("workers", error.to_string()));
     }
@@ -236,6 +245,12 @@ fn proxies(settings: &Settings, production: bool) -> Option<Check> {
         )),
         (true, _) => None,
     }
+}
+
+fn host(settings: &Settings, config: &Config, production: bool) -> Option<Check> {
+    let why = limits::any_host(settings, &config.server);
+    let why = why.filter(|_| production);
+    why.map(|why| warning("names of this server: none", why))
 }
 
 /// Whether the queue answers, where there is one.

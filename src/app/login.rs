@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use loco_rs::{Error, Result, app::AppContext, config::Server};
+use loco_rs::{Error, Result, app::AppContext, config::Server, environment::Environment};
 use url::Url;
 
-use super::parts::settings_of;
+use super::{boot::works_only, parts::settings_of};
 use crate::{
     identity::{
         BasicCredential, ClientConfig, ClientSecret, IssuerConfig, Oidc, Scopes, SessionConfig,
@@ -27,9 +27,18 @@ pub(super) fn users(auth: &Auth) -> Option<Vec<BasicCredential>> {
 }
 
 /// Whose tokens are taken; `None` where none are. Their keys are looked for in the background.
-pub(super) fn oidc(settings: &Settings) -> Result<Option<Arc<Oidc>>> {
+///
+/// # Errors
+/// When the public address does not suit.
+pub(super) fn oidc(ctx: &AppContext, settings: &Settings) -> Result<Option<Arc<Oidc>>> {
     if !settings.auth.takes_tokens() {
         return Ok(None);
+    }
+    // Whoever only drives is asked by nobody.
+    if !works_only() {
+        let production = ctx.environment == Environment::Production;
+        let checked = check_address(settings, &ctx.config.server, production);
+        checked.map_err(|reason| Error::string(&reason))?;
     }
     let issuers = settings.auth.issuers.iter().map(|issuer| IssuerConfig {
         issuer: issuer.issuer.clone(),
@@ -59,26 +68,52 @@ fn client(client: &Client) -> ClientConfig {
     }
 }
 
-/// Who keeps logins by a browser; `None` where there are none.
+/// Makes sure that clients find by the public address what they look for, and that browsers keep their logins to themselves on their way
+/// there.
 ///
 /// # Errors
-/// When browsers could not keep them to themselves on their way here.
+/// Why it does not suit.
+pub(super) fn check_address(
+    settings: &Settings,
+    server: &Server,
+    production: bool,
+) -> std::result::Result<(), String> {
+    if !settings.auth.takes_tokens() {
+        return Ok(());
+    }
+    let address = public_address(server);
+    let url = Url::parse(&address).ok();
+    let url = url.filter(|url| url.path() == "/" && url.query().is_none());
+    let Some(url) = url else {
+        return Err(format!(
+            "tokens are taken (settings.auth.mode), so HOST must be the public address, such as https://parley.example, without a path: \
+             clients look for /.well-known/oauth-protected-resource there. It is {address:?}"
+        ));
+    };
+    let local = !production && url.scheme() == "http" && is_loopback(&url);
+    if settings.auth.takes_logins() && url.scheme() != "https" && !local {
+        let but = if production {
+            "in production, where cookies must never go in the clear"
+        } else {
+            "http for loopback alone"
+        };
+        return Err(format!(
+            "people log in by a browser (settings.auth.oidc[].login), so HOST must be the public https address without a path ({but}), and \
+             is {address:?}"
+        ));
+    }
+    Ok(())
+}
+
+/// Who keeps logins by a browser; `None` where there are none.
 pub(super) fn sessions(
     ctx: &AppContext,
     settings: &Settings,
     store: &Store,
     oidc: Option<&Arc<Oidc>>,
-) -> Result<Option<Arc<Sessions>>> {
-    let Some(oidc) = oidc.filter(|_| settings.auth.takes_logins()) else {
-        return Ok(None);
-    };
+) -> Option<Arc<Sessions>> {
+    let oidc = oidc.filter(|_| settings.auth.takes_logins())?;
     let address = public_address(&ctx.config.server);
-    if !is_safe(&address) {
-        return Err(Error::string(&format!(
-            "people log in by a browser (settings.auth.oidc[].login), so HOST must be the public https address without a path \
-             (http for loopback alone), and is {address:?}"
-        )));
-    }
     let config = SessionConfig {
         address,
         idle: settings.auth.session_idle,
@@ -87,16 +122,7 @@ pub(super) fn sessions(
     };
     let keys = &settings.auth.secrets;
     let sessions = Sessions::new(store.clone(), Arc::clone(oidc), keys, config);
-    Ok(Some(Arc::new(sessions)))
-}
-
-/// Whether cookies are nobody's but ours at that address.
-fn is_safe(address: &str) -> bool {
-    let Ok(url) = Url::parse(address) else {
-        return false;
-    };
-    let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
-    safe && url.path() == "/" && url.query().is_none()
+    Some(Arc::new(sessions))
 }
 
 /// What makes and reads tickets; `None` where no login is asked for.
@@ -130,16 +156,12 @@ fn public_address(server: &Server) -> String {
     }
 }
 
-/// Where the metadata of a resource is: the well-known path goes between its host and its own path (RFC 9728, section 3.1).
+/// Where the metadata of a resource without a path is (RFC 9728, section 3.1): `check_address` lets no other one be one.
 pub(super) fn metadata_address(server: &Server) -> String {
-    const PATH: &str = "/.well-known/oauth-protected-resource";
-    let resource = public_address(server);
-    let host = resource.find("://").map_or(0, |scheme| scheme + 3);
-    let end = resource[host..]
-        .find('/')
-        .map_or(resource.len(), |slash| host + slash);
-    let (origin, path) = resource.split_at(end);
-    format!("{origin}{PATH}{path}")
+    format!(
+        "{}/.well-known/oauth-protected-resource",
+        public_address(server)
+    )
 }
 
 #[cfg(test)]
@@ -150,47 +172,64 @@ mod tests {
 
     #[test]
     fn the_public_address_is_the_hosts_and_has_a_port_on_ones_own_machine() {
-        let metadata = "/.well-known/oauth-protected-resource";
-        for (host, address, origin, path) in [
-            (
-                "http://localhost",
-                "http://localhost:5150",
-                "http://localhost:5150",
-                "",
-            ),
-            (
-                "http://127.0.0.1/",
-                "http://127.0.0.1:5150",
-                "http://127.0.0.1:5150",
-                "",
-            ),
-            ("http://[::1]:81", "http://[::1]:81", "http://[::1]:81", ""),
-            (
-                "https://a.example",
-                "https://a.example",
-                "https://a.example",
-                "",
-            ),
-            (
-                "https://a.example/p/",
-                "https://a.example/p",
-                "https://a.example",
-                "/p",
-            ),
-            (
-                "http://a.example:8080",
-                "http://a.example:8080",
-                "http://a.example:8080",
-                "",
-            ),
+        for (host, address) in [
+            ("http://localhost", "http://localhost:5150"),
+            ("http://127.0.0.1/", "http://127.0.0.1:5150"),
+            ("http://[::1]:81", "http://[::1]:81"),
+            ("https://a.example", "https://a.example"),
+            ("http://a.example:8080/", "http://a.example:8080"),
         ] {
-            let server = json!({"host": host, "port": 5150, "middlewares": {}});
-            let server: Server = serde_json::from_value(server).unwrap();
+            let server = server(host);
             assert_eq!(public_address(&server), address);
-            assert_eq!(
-                metadata_address(&server),
-                format!("{origin}{metadata}{path}")
-            );
+            let metadata = format!("{address}/.well-known/oauth-protected-resource");
+            assert_eq!(metadata_address(&server), metadata);
+        }
+    }
+
+    fn server(host: &str) -> Server {
+        let server = json!({"host": host, "port": 5150, "middlewares": {}});
+        serde_json::from_value(server).unwrap()
+    }
+
+    /// What takes tokens is found at its address, and what keeps cookies is reached by TLS.
+    #[test]
+    fn the_public_address_suits_what_is_done_there() {
+        let settings = |login: serde_json::Value| {
+            let issuer =
+                json!({"issuer": "https://i.example", "audience": "parley", "login": login});
+            let yaml = json!({"auth": {"mode": "oidc", "oidc": [issuer]}});
+            let env = settings::Environment::default();
+            Settings::load(Some(&yaml), &env, &[], false).unwrap()
+        };
+        let tokens = settings(json!({}));
+        let logins = settings(json!({"client_id": "parley"}));
+        let passwords = Settings::load(None, &settings::Environment::default(), &[], false);
+        let passwords = passwords.unwrap();
+        for (host, taken, kept, in_production) in [
+            ("https://a.example", true, true, true),
+            ("https://a.example/", true, true, true),
+            ("https://a.example/p", false, false, false),
+            ("https://a.example/?a", false, false, false),
+            ("http://localhost", true, true, false),
+            ("http://127.0.0.1:81", true, true, false),
+            ("http://a.example", true, false, false),
+            ("a.example", false, false, false),
+        ] {
+            let server = server(host);
+            let suits = |settings, production| {
+                let checked = check_address(settings, &server, production);
+                assert!(
+                    checked
+                        .as_ref()
+                        .err()
+                        .is_none_or(|why| why.contains("HOST"))
+                );
+                checked.is_ok()
+            };
+            assert_eq!(suits(&tokens, true), taken, "{host}");
+            assert_eq!(suits(&logins, false), kept, "{host}");
+            assert_eq!(suits(&logins, true), in_production, "{host}");
+            assert!(suits(&passwords, true), "{host}");
         }
     }
 }

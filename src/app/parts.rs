@@ -27,7 +27,7 @@ use crate::{
     event_log::EventLog,
     identity::{Authenticator, LoginLimits, Oidc},
     middleware::{Guards, stack},
-    models::{DrivingLock, PoolOptions, Store, connect, is_memory, unsynced},
+    models::{DrivingLock, PoolOptions, Store, connect, is_memory},
     orchestrator::{self, Doorbell, Runs, Supervisor},
     providers::{self, Dialect, Kind, ProviderConfig, Registry},
     settings::{self, Settings},
@@ -108,8 +108,10 @@ impl Parts {
             supervisor: supervisor.clone(),
             max_live_runs: settings.max_live_runs,
         };
-        let oidc = login::oidc(&settings)?;
-        let sessions = login::sessions(ctx, &settings, &store, oidc.as_ref())?;
+        let oidc = login::oidc(ctx, &settings)?;
+        let sessions = login::sessions(ctx, &settings, &store, oidc.as_ref());
+        let shutdown = CancellationToken::new();
+        let places = limits::places(&settings, &store, supervisor.node(), &shutdown);
         let runs = Runs::new(
             store,
             log.clone(),
@@ -118,7 +120,6 @@ impl Parts {
             supervisor.clone(),
             doorbell,
         );
-        let shutdown = CancellationToken::new();
         let door = Door {
             runs: runs.clone(),
             stream: stream_settings(&settings),
@@ -127,7 +128,8 @@ impl Parts {
             protected_resource: login::protected_resource(ctx)?,
             tickets: login::tickets(&settings),
             sessions,
-            places: limits::places(&settings),
+            places: places.0,
+            shared_places: places.1,
             metrics: telemetry.exposition(sources),
         };
         Ok(Self {
@@ -329,48 +331,6 @@ async fn migrated(ctx: &AppContext) -> Result<()> {
         "the database lacks migrations ({}): run `{command}` first",
         names.join(", ")
     )))
-}
-
-/// Says at boot what an operator must not find out later.
-///
-/// # Errors
-/// When the settings were not read, or the database fails.
-pub(super) async fn warn(ctx: &AppContext) -> Result<()> {
-    let settings = settings_of(ctx)?;
-    if works_only() {
-        tracing::info!("this process only drives runs; others answer requests");
-        if settings.metrics_binding.is_none() {
-            tracing::info!("nobody can read its metrics: set settings.metrics.binding");
-        }
-    } else if settings.dev_mode {
-        tracing::warn!(
-            "DEV_MODE is on: NO LOGIN, NO LIMITS. Anybody who reaches this port can start runs."
-        );
-    } else if settings.auth.lets_nobody_in() {
-        tracing::warn!(
-            "no login is set, so the API answers 401: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (`cargo loco task \
-             hash_password`), an issuer of tokens (AUTH_MODE=oidc, OIDC_ISSUER, OIDC_AUDIENCE), or DEV_MODE=true on your own machine"
-        );
-    }
-    if let Some(idle) = settings.auth.idle() {
-        tracing::warn!("{idle}");
-    }
-    if !works_only() && !settings.dev_mode && settings.auth.secrets.is_empty() {
-        tracing::warn!(
-            "PARLEY_SECRET is not set: tickets for streams and logins by a browser end with this process, and no other process takes them"
-        );
-    }
-    if is_memory(&ctx.config.database.uri) {
-        tracing::warn!(
-            "the database is in memory: all runs are forgotten when this process ends; set DATABASE_URL to keep them"
-        );
-    }
-    for (setting, value) in unsynced(&ctx.db).await.map_err(Error::wrap)? {
-        tracing::warn!(
-            "the database runs with {setting} = {value}: after a power cut it may have forgotten what was answered with success"
-        );
-    }
-    Ok(())
 }
 
 async fn simulator(settings: &Settings) -> Result<Option<Arc<Simulator>>> {

@@ -14,7 +14,9 @@ pub use body::{BodyLimits, FormBody, JsonBody, KeyedJsonBody, MergePatch, Option
 
 use crate::{
     conversation::{Asker, RunId, TraceContext, Violation},
-    identity::{Caller, ClientAddress, ClientKey, Login, Places, Scope, Sessions, Tickets},
+    identity::{
+        Caller, ClientAddress, ClientKey, Login, Places, Scope, Sessions, SharedPlaces, Tickets,
+    },
     orchestrator::Runs,
     views::{problem::Problem, protected_resource::ProtectedResource, stream::StreamSettings},
 };
@@ -38,6 +40,8 @@ pub struct Door {
     pub sessions: Option<Arc<Sessions>>,
     /// Who may open a stream.
     pub places: Places,
+    /// The same for owners, where all processes count them together.
+    pub shared_places: Option<SharedPlaces>,
     /// Writes the metrics as they are now.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }

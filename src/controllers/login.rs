@@ -48,6 +48,7 @@ use crate::{
 #[axum::debug_handler(state = loco_rs::app::AppContext)]
 pub(super) async fn begin_login(
     door: Door,
+    headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let sessions = sessions(&door)?;
@@ -59,8 +60,9 @@ pub(super) async fn begin_login(
             _ => {}
         }
     }
-    let begun = sessions.begin(issuer.as_deref(), return_to.as_ref()).await;
-    begun.map(see_other).map_err(|error| refused(&error))
+    let cookies = cookies(&headers);
+    let begun = sessions.begin(issuer.as_deref(), return_to.as_ref(), &cookies);
+    begun.await.map(see_other).map_err(|error| refused(&error))
 }
 
 fn local_path(text: &str) -> Result<LocalPath, Problem> {
@@ -215,6 +217,7 @@ fn refused(error: &LoginError) -> Problem {
         | LoginError::IdToken(TokenError::Unavailable { retry_after }) => {
             Problem::issuer_unavailable(whole_seconds(*retry_after))
         }
+        LoginError::NotKept => Problem::database_unavailable(error.to_string()),
         LoginError::TooMany { retry_after } => Problem::too_many_logins(*retry_after),
         LoginError::Refused(_)
         | LoginError::NotBegun

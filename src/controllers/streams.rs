@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::extract::{Door, Reader, RunPath};
 use crate::{
     conversation::{EventId, RunError, RunId},
-    identity::NoPlace,
+    identity::{ClientKey, NoPlace, SharedPlace},
     orchestrator::{Streaming, Subscription},
     views::{
         event::Frame,
@@ -83,9 +83,13 @@ pub(super) async fn stream_run(
                 Some(_) => door.runs.owner(&caller.whose(), id).await?,
                 None => caller.owner.as_str().into(),
             };
-            let place = match door.places.take(Some(client), &owner) {
-                Ok(place) => place,
-                Err(full) => return no_place(&headers, &door, full),
+            let place = match take_place(&door, client, &owner).await {
+                Ok(Ok(place)) => place,
+                Ok(Err(full)) => return no_place(&headers, &door, full),
+                Err(_) if stream::is_of_a_page(&headers) => {
+                    return Ok(stream::come_back(door.stream));
+                }
+                Err(error) => return Err(error.into()),
             };
             let (left, shutdown) = (door.runs.left(id), door.shutdown);
             let leave = async move {
@@ -104,6 +108,22 @@ pub(super) async fn stream_run(
     }
 }
 
+/// A place here, and where it is counted so, one among those of the owner at all processes.
+async fn take_place(
+    door: &Door,
+    client: ClientKey,
+    owner: &str,
+) -> Result<Result<SharedPlace, NoPlace>, RunError> {
+    let place = match door.places.take(Some(client), owner) {
+        Ok(place) => place,
+        Err(full) => return Ok(Err(full)),
+    };
+    match &door.shared_places {
+        Some(shared) => shared.share(place, owner).await,
+        None => Ok(Ok(SharedPlace::alone(place))),
+    }
+}
+
 fn no_place(headers: &HeaderMap, door: &Door, full: NoPlace) -> Result<Response, Problem> {
     if stream::is_of_a_page(headers) {
         return Ok(stream::come_back(door.stream));
@@ -112,12 +132,17 @@ fn no_place(headers: &HeaderMap, door: &Door, full: NoPlace) -> Result<Response,
         NoPlace::InAll(most) => Problem::busy(&format!(
             "{most} streams are open here, and there may be no more"
         )),
-        NoPlace::OfClient(most) => Problem::too_many_streams(format!(
-            "{most} streams are open to this client, and it may have no more: close one"
-        )),
-        NoPlace::OfOwner(most) => Problem::too_many_streams(format!(
-            "{most} streams of yours are open, and you may have no more: close one"
-        )),
+        NoPlace::OfClient(most) => {
+            let detail = format!(
+                "{most} streams are open to this client, and it may have no more: close one"
+            );
+            Problem::too_many_streams("streams-of-client", most, detail)
+        }
+        NoPlace::OfOwner(most) => {
+            let detail =
+                format!("{most} streams of yours are open, and you may have no more: close one");
+            Problem::too_many_streams("streams-of-owner", most, detail)
+        }
     })
 }
 

@@ -168,16 +168,14 @@ impl Authenticator {
             None => Ok(()),
         };
         may_ask()?;
-        let place = oidc.place().await.map_err(Denied::Token)?;
-        // Those before it may have failed meanwhile.
-        may_ask()?;
-        let said = oidc.introspect(token, place).await;
-        said.map_err(|error| {
+        let refused = |error| {
             if !matches!(error, TokenError::Expired | TokenError::Unavailable { .. }) {
                 self.unknown_tokens.count(client);
             }
             Denied::Token(error)
-        })
+        };
+        // Those before it may have failed when its turn has come.
+        oidc.introspect(token, may_ask, refused).await
     }
 
     /// Who is asking, by a ticket.

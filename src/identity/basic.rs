@@ -121,7 +121,9 @@ impl Users {
         // The slot and the count are the work's own: it goes on where the client does not wait for it.
         let checked = aside::compute(move || {
             let _slot = slot;
-            let fits = bcrypt::verify(password, hash.expose_secret()).unwrap_or(false);
+            // What bcrypt would not see whole is wrong, and is told by no other time than what is wrong otherwise.
+            let whole = is_seen_whole(&password);
+            let fits = bcrypt::verify(password, hash.expose_secret()).unwrap_or(false) && whole;
             let known = known.filter(|_| fits);
             if known.is_none() {
                 failures.count(client);
@@ -197,6 +199,11 @@ impl Credentials {
     }
 }
 
+/// bcrypt looks at the first 72 bytes, and takes one that is zero for the end, from which it begins anew: others would be as good.
+fn is_seen_whole(password: &[u8]) -> bool {
+    password.len() <= 72 && !password.contains(&0)
+}
+
 /// The bcrypt hash of a password, at today's usual cost.
 ///
 /// # Errors
@@ -208,7 +215,7 @@ pub fn hash_password(password: &str) -> Result<String, String> {
     if password.contains('\0') {
         return Err("the password has a U+0000, which bcrypt cannot take".to_owned());
     }
-    if password.len() > 72 {
+    if !is_seen_whole(password.as_bytes()) {
         return Err(format!(
             "the password has {} bytes; bcrypt looks at the first 72 only",
             password.len()
@@ -252,6 +259,26 @@ mod tests {
         assert_eq!(users.check(&wrong(1), client(1)).await, Err(Denied::Wrong));
         let shut = users.check(&wrong(2), client(1)).await;
         assert!(matches!(shut, Err(Denied::TooMany { .. })), "{shut:?}");
+    }
+
+    /// With these, bcrypt takes what has more behind it for the same.
+    #[tokio::test]
+    async fn what_bcrypt_would_not_see_whole_is_wrong() {
+        let long = "x".repeat(72);
+        let user = |name: &str, password: &str| BasicCredential {
+            user: name.to_owned(),
+            password_hash: SecretString::from(bcrypt::hash(password, 4).unwrap()),
+            scopes: Scopes::ALL,
+        };
+        let users = Users::new(vec![user("long", &long), user("short", "a")], 2, 100);
+        for (right, wrong) in [
+            (format!("long:{long}"), format!("long:{long}y")),
+            ("short:a".to_owned(), "short:a\0a".to_owned()),
+        ] {
+            assert!(users.check(&given(&right), client(1)).await.is_ok());
+            let denied = users.check(&given(&wrong), client(1)).await;
+            assert_eq!(denied, Err(Denied::Wrong), "{wrong}");
+        }
     }
 
     /// However many come at once, no more get a bcrypt than may fail, but those that run at the same time.

@@ -2,7 +2,10 @@
 
 use std::{
     num::NonZeroU32,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +28,8 @@ type Keyed =
 pub struct RateLimiter {
     per_minute: NonZeroU32,
     keyed: Keyed,
+    /// At how many clients the next look for those to forget is due.
+    sweep_at: AtomicUsize,
     clock: DefaultClock,
 }
 
@@ -52,6 +57,7 @@ impl RateLimiter {
         Self {
             per_minute,
             keyed,
+            sweep_at: AtomicUsize::new(CLIENTS),
             clock: DefaultClock::default(),
         }
     }
@@ -64,8 +70,11 @@ impl RateLimiter {
 
     /// Counts one time for the client, if it may.
     pub fn check(&self, client: ClientKey) -> Verdict {
-        if self.keyed.len() > CLIENTS {
+        if self.keyed.len() > self.sweep_at.load(Ordering::Relaxed) {
             self.keyed.retain_recent();
+            // Where all are of the last minute, not each request is worth another look.
+            let next = CLIENTS.max(2 * self.keyed.len());
+            self.sweep_at.store(next, Ordering::Relaxed);
         }
         match self.keyed.check_key(&client) {
             Ok(state) => Verdict::Allowed {
@@ -137,6 +146,24 @@ mod tests {
         );
         assert_eq!(limiter.check(client(2)), Verdict::Allowed { remaining: 1 });
     }
+
+    #[test]
+    fn a_flood_of_clients_is_not_looked_through_at_each_request() {
+        let limiter = RateLimiter::per_minute(60);
+        let sweep_at = || limiter.sweep_at.load(Ordering::Relaxed);
+        let come = |from: usize, to: usize| {
+            for number in from..to {
+                let address = u32::try_from(number).unwrap().to_be_bytes();
+                limiter.check(IpAddr::from(address).into());
+            }
+        };
+        come(0, CLIENTS + 1);
+        assert_eq!(sweep_at(), CLIENTS);
+        come(CLIENTS + 1, CLIENTS + 3);
+        // All are of the last minute: the next look is far away.
+        assert!(sweep_at() > CLIENTS * 3 / 2, "{}", sweep_at());
+    }
+
     #[test]
     fn a_request_is_counted_once_or_not_at_all() {
         let limiter = Arc::new(RateLimiter::per_minute(2));

@@ -14,9 +14,11 @@ mod client;
 mod digest;
 mod failures;
 mod limit;
+mod local_path;
 mod oidc;
 mod places;
 mod sessions;
+mod shared_places;
 mod signer;
 mod ticket;
 
@@ -25,9 +27,9 @@ pub use basic::{BasicCredential, hash_password};
 pub use caller::{Caller, Scope, Scopes};
 pub use client::{ClientAddress, ClientKey, Forwarded, client_address};
 pub use limit::{Claim, RateLimiter, Verdict};
+pub use local_path::{LocalPath, NotLocal};
 pub use oidc::{ClientConfig, ClientSecret, IssuerConfig, LoginError, Oidc, TokenError};
 pub use places::{NoPlace, Place, PlaceLimits, Places};
-pub use sessions::{
-    Answer, LocalPath, NotEnded, NotLocal, Redirect, SessionConfig, Sessions, cookies,
-};
+pub use sessions::{Answer, NotEnded, Redirect, SessionConfig, Sessions, cookies};
+pub use shared_places::{SharedPlace, SharedPlaces};
 pub use ticket::{Ticket, Tickets};

@@ -109,6 +109,13 @@ impl Places {
     }
 }
 
+impl Places {
+    /// How many the owner has here.
+    pub(super) fn of_owner(&self, owner: &str) -> usize {
+        count(&lock(&self.taken).owners, owner)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = lock(&self.taken);

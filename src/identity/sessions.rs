@@ -5,7 +5,7 @@
 //! before. What a login needs to remember until the issuer answers is in a cookie of its own, signed, for ten minutes: whoever begins a login
 //! makes no row. Nobody is sent anywhere but to the issuer, and to a path of ours.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use cookie::{Cookie, SameSite};
@@ -13,10 +13,9 @@ use reqwest::header::{COOKIE, HeaderMap};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use url::Url;
 
 use super::{
-    Caller, ClientKey, Oidc, Scopes, TokenError,
+    Caller, ClientKey, LocalPath, Oidc, Scopes, TokenError,
     failures::Failures,
     oidc::{Attempt, LoginError, error_code},
     signer::Signer,
@@ -24,7 +23,7 @@ use super::{
 };
 use crate::{
     conversation::Timestamp,
-    models::{Session, Store, StoreError},
+    models::{LiveSession, Session, Store, StoreError},
 };
 
 /// What is signed begins with it: a login that was begun, and a session's id.
@@ -34,9 +33,6 @@ const ID_PURPOSE: &[u8] = b"parley: session, 1:";
 /// The bytes of an id.
 const ID: usize = 32;
 
-/// The longest path that is gone to: a cookie has its bounds.
-const MAX_PATH: usize = 1_024;
-
 /// How long somebody may take to log in at the issuer.
 const ATTEMPT: Duration = Duration::from_secs(600);
 
@@ -45,6 +41,13 @@ const SEEN: Duration = Duration::from_secs(60);
 
 /// How many characters of a login's state are in the name of its cookie: several may be going on in a browser.
 const NAMED: usize = 8;
+
+/// How many older logins that it has begun a browser keeps: more would fill what it sends with each request, and whoever made it begin them
+/// would lock it out.
+const OLDER: usize = 3;
+
+/// So many that it has beyond them are taken back at once, at most; whoever has more begins again.
+const TAKEN_BACK: usize = 64;
 
 /// Where people go who did not say where.
 const HOME: &str = "/docs";
@@ -74,7 +77,7 @@ pub struct Sessions {
 }
 
 /// Where a browser goes next, and the cookies that it is to keep (`Set-Cookie`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Redirect {
     /// An address of the issuer's, or a path of ours.
     pub to: String,
@@ -82,14 +85,36 @@ pub struct Redirect {
     pub cookies: Vec<String>,
 }
 
+/// No cookie and no query: with them somebody could be somebody else.
+impl fmt::Debug for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let to = self.to.split(['?', '#']).next();
+        f.debug_struct("Redirect")
+            .field("to", &to.unwrap_or_default())
+            .field("cookies", &self.cookies.len())
+            .finish()
+    }
+}
+
 /// What the issuer sends back through the browser (RFC 6749, section 4.1.2; RFC 9207).
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Answer {
     state: String,
     code: Option<String>,
     error: Option<String>,
     iss: Option<String>,
+}
+
+/// Neither the state nor the code.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("has_code", &self.code.is_some())
+            .field("error", &self.error.as_deref().and_then(error_code))
+            .field("iss", &self.iss)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a browser keeps of a login that it has begun.
@@ -131,7 +156,8 @@ impl Sessions {
         }
     }
 
-    /// Begins a login at that issuer, or the first one. `return_to`: the path of ours to go to afterwards.
+    /// Begins a login at that issuer, or the first one, in the browser that has these cookies. `return_to`: the path of ours to go to
+    /// afterwards.
     ///
     /// # Errors
     /// `NoIssuer`, `Unavailable`.
@@ -139,6 +165,7 @@ impl Sessions {
         &self,
         issuer: Option<&str>,
         return_to: Option<&LocalPath>,
+        cookies: &[&str],
     ) -> Result<Redirect, LoginError> {
         let (attempt, address) = self.oidc.begin(issuer, &self.callback()).await?;
         let name = self.attempt_cookie(&attempt.state);
@@ -153,16 +180,41 @@ impl Sessions {
         // What was built of texts can be written.
         let text = serde_json::to_vec(&begun).unwrap_or_default();
         let signed = BASE64_URL_SAFE_NO_PAD.encode(self.signer.sign(text));
+        let mut kept = self.surplus(cookies);
+        kept.retain(|other| *other != name);
+        let mut kept: Vec<String> = kept
+            .iter()
+            .map(|name| self.cookie(name, String::new(), Duration::ZERO))
+            .collect();
+        kept.push(self.cookie(&name, signed, ATTEMPT));
         Ok(Redirect {
             to: address.into(),
-            cookies: vec![self.cookie(&name, signed, ATTEMPT)],
+            cookies: kept,
         })
+    }
+
+    /// The names of the cookies of logins that the browser has begun before and is not to keep: all but the newest ones.
+    fn surplus(&self, cookies: &[&str]) -> Vec<String> {
+        let prefix = self.attempt_cookie("");
+        let ours = |name: &&str| name.strip_prefix(&prefix).is_some_and(is_state_name);
+        let mut until = BTreeMap::new();
+        for (name, value) in pairs(cookies).filter(|(name, _)| ours(name)) {
+            let begun = self.read(value);
+            let end = begun.map_or(0, |begun| begun.until);
+            until.entry(name).or_insert(end);
+        }
+        let mut names: Vec<(i64, &str)> =
+            until.into_iter().map(|(name, end)| (end, name)).collect();
+        names.sort_unstable();
+        names.truncate(names.len().saturating_sub(OLDER));
+        let names = names.into_iter().take(TAKEN_BACK);
+        names.map(|(_, name)| name.to_owned()).collect()
     }
 
     /// Ends a login with what the issuer has sent back: from now on the browser has a session.
     ///
     /// # Errors
-    /// Why nobody has logged in; `Unavailable` also if the database is away.
+    /// Why nobody has logged in; `NotKept` if the database is away.
     pub async fn complete(
         &self,
         answer: &Answer,
@@ -170,11 +222,11 @@ impl Sessions {
         client: ClientKey,
     ) -> Result<Redirect, LoginError> {
         let (name, begun) = self.begun(&answer.state, cookies)?;
-        if answer
-            .iss
-            .as_ref()
-            .is_some_and(|said| *said != begun.issuer)
-        {
+        let its_own = match &answer.iss {
+            Some(said) => *said == begun.issuer,
+            None => !self.oidc.says_who_answers(&begun.issuer).await,
+        };
+        if !its_own {
             return Err(LoginError::NotBegun);
         }
         let refused = |error: Option<&str>| {
@@ -198,18 +250,16 @@ impl Sessions {
                 self.wrong_codes.count(client);
             }
         })?;
-        let (id, at) = (self.new_id(), now());
+        let id = self.new_id();
         let session = Session {
             owner: person.owner,
             issuer: person.issuer,
             subject: person.subject,
             issuer_session: person.issuer_session,
             scopes: person.scopes.to_string(),
-            seen: at,
-            expires: after(at, self.config.lifetime),
         };
         self.store
-            .insert_session(&hash(&id), &session)
+            .insert_session(&hash(&id), &session, self.config.lifetime)
             .await
             .map_err(|error| away(&error))?;
         if let Some(before) = self.id(cookies) {
@@ -235,17 +285,15 @@ impl Sessions {
         let Some(id) = self.id(cookies).map(hash) else {
             return Ok(None);
         };
-        let Some(session) = self.store.session(&id).await? else {
+        let Some(LiveSession { session, idle }) = self.store.session(&id).await? else {
             return Ok(None);
         };
-        let at = now();
         let grants = self.oidc.grants(&session.issuer);
-        let goes_on = at < session.expires && at < after(session.seen, self.config.idle);
-        let Some(grants) = grants.filter(|_| goes_on) else {
+        let Some(grants) = grants.filter(|_| idle < self.config.idle) else {
             return Ok(None);
         };
-        if at >= after(session.seen, SEEN.min(self.config.idle / 2))
-            && let Err(error) = self.store.see_session(&id, at).await
+        if idle >= SEEN.min(self.config.idle / 2)
+            && let Err(error) = self.store.see_session(&id).await
         {
             tracing::warn!(%error, cause = error.cause(), "that a session was of use could not be noted");
         }
@@ -265,7 +313,7 @@ impl Sessions {
         if let Some(id) = self.id(cookies).map(hash) {
             let session = self.store.session(&id).await?;
             self.store.end_session(&id).await?;
-            if let Some(session) = session
+            if let Some(LiveSession { session, .. }) = session
                 && let Some(address) = self.oidc.logout_address(&session.issuer).await
             {
                 to = address.into();
@@ -280,8 +328,10 @@ impl Sessions {
     /// # Errors
     /// When the token is not taken, or the database is away.
     pub async fn end_by(&self, logout_token: &str) -> Result<u64, NotEnded> {
-        let (issuer, of) = self.oidc.logged_out(logout_token).await?;
-        Ok(self.store.end_sessions(&issuer, &of).await?)
+        let logout = self.oidc.logged_out(logout_token).await?;
+        let ended = self.store.end_sessions(logout.issuer(), &logout.of).await?;
+        self.oidc.carried_out(logout).await;
+        Ok(ended)
     }
 
     fn callback(&self) -> String {
@@ -291,14 +341,16 @@ impl Sessions {
     /// The login that the browser has begun with that state, and the name of its cookie.
     fn begun(&self, state: &str, cookies: &[&str]) -> Result<(String, Begun), LoginError> {
         let name = self.attempt_cookie(state);
-        let read = || {
-            let signed = BASE64_URL_SAFE_NO_PAD.decode(find(cookies, &name)?).ok()?;
-            let begun: Begun = serde_json::from_slice(self.signer.read(&signed)?).ok()?;
-            let goes_on = begun.state == state && now().as_millis() < begun.until;
-            goes_on.then_some(begun)
-        };
-        let begun = read().ok_or(LoginError::NotBegun)?;
-        Ok((name, begun))
+        let begun = find(cookies, &name).and_then(|value| self.read(value));
+        let begun = begun.filter(|begun| begun.state == state);
+        Ok((name, begun.ok_or(LoginError::NotBegun)?))
+    }
+
+    /// A login that was begun here and whose time is not over.
+    fn read(&self, cookie: &str) -> Option<Begun> {
+        let signed = BASE64_URL_SAFE_NO_PAD.decode(cookie).ok()?;
+        let begun: Begun = serde_json::from_slice(self.signer.read(&signed)?).ok()?;
+        (now().as_millis() < begun.until).then_some(begun)
     }
 
     fn new_id(&self) -> String {
@@ -327,8 +379,7 @@ impl Sessions {
     }
 
     fn attempt_cookie(&self, state: &str) -> String {
-        let of_one = |c: &char| c.is_ascii_alphanumeric() || *c == '-' || *c == '_';
-        let named: String = state.chars().take(NAMED).filter(of_one).collect();
+        let named: String = state.chars().take(NAMED).filter(of_state).collect();
         format!("{}parley-login-{named}", self.prefix())
     }
 
@@ -356,38 +407,20 @@ pub enum NotEnded {
     Store(#[from] StoreError),
 }
 
-/// A path of ours, with its query: where a browser may be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalPath(String);
-
-impl LocalPath {
-    /// As it stands behind the host.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+/// What a login's state has in the name of its cookie.
+fn of_state(c: &char) -> bool {
+    c.is_ascii_alphanumeric() || *c == '-' || *c == '_'
 }
 
-impl std::str::FromStr for LocalPath {
-    type Err = NotLocal;
-
-    /// As browsers read it: what begins with two slashes, or with what they take for such, is another server's.
-    fn from_str(text: &str) -> Result<Self, NotLocal> {
-        const OURS: &str = "https://parley.invalid";
-        let printable =
-            text.starts_with('/') && text.len() <= MAX_PATH && !text.contains(char::is_control);
-        let base = Url::parse(OURS).map_err(|_| NotLocal)?;
-        let url = base.join(text).map_err(|_| NotLocal)?;
-        let path = url.as_str().strip_prefix(OURS).filter(|_| printable);
-        let path = path.filter(|path| path.starts_with('/') && !path.starts_with("//"));
-        path.map(|path| Self(path.to_owned())).ok_or(NotLocal)
-    }
+fn is_state_name(name: &str) -> bool {
+    name.len() <= NAMED && name.chars().all(|c| of_state(&c))
 }
 
-/// A text that is no path of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be a path on this server, such as /docs")]
-pub struct NotLocal;
+/// The names of cookies, and what they hold.
+fn pairs<'a>(cookies: &[&'a str]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let pairs = cookies.iter().flat_map(|line| line.split(';'));
+    pairs.filter_map(|pair| pair.trim().split_once('='))
+}
 
 /// The lines of a request's cookies. What is no text is none of ours.
 #[must_use]
@@ -398,9 +431,7 @@ pub fn cookies(headers: &HeaderMap) -> Vec<&str> {
 
 /// The value of the first cookie of that name.
 fn find<'a>(cookies: &[&'a str], name: &str) -> Option<&'a str> {
-    let pairs = cookies.iter().flat_map(|line| line.split(';'));
-    let pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
-    let mut named = pairs.filter(|(given, value)| *given == name && !value.is_empty());
+    let mut named = pairs(cookies).filter(|(given, value)| *given == name && !value.is_empty());
     named.next().map(|(_, value)| value)
 }
 
@@ -416,9 +447,7 @@ fn after(at: Timestamp, time: Duration) -> Timestamp {
 
 fn away(error: &StoreError) -> LoginError {
     tracing::warn!(%error, cause = error.cause(), "a login could not be kept");
-    LoginError::Unavailable {
-        retry_after: Duration::from_secs(5),
-    }
+    LoginError::NotKept
 }
 
 #[cfg(test)]
@@ -426,36 +455,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_paths_of_ours_are_gone_to() {
-        let read = |text: &str| text.parse::<LocalPath>().map(|path| path.0);
-        for fine in ["/", "/docs", "/a/b?c=d&e#f", "/a//b", "/%2F%2Fevil.example"] {
-            assert_eq!(read(fine).as_deref(), Ok(fine));
-        }
-        assert_eq!(read("/a/../b").as_deref(), Ok("/b"));
-        for evil in [
-            "",
-            "docs",
-            "//evil.example",
-            "///evil.example",
-            "/\\evil.example",
-            "\\\\evil.example",
-            "/\t/evil.example",
-            "/\n/evil.example",
-            "\t//evil.example",
-            " //evil.example",
-            "/..//evil.example",
-            "/a/..//evil.example",
-            "/.//evil.example",
-            "/%2e%2e//evil.example",
-            "https://evil.example",
-            "https:evil.example",
-            "javascript:alert(1)",
-            "http:///evil.example",
-            "@evil.example",
-            ".evil.example",
-        ] {
-            assert_eq!(read(evil), Err(NotLocal), "{evil:?}");
-        }
+    fn debug_shows_nothing_that_lets_in() {
+        let redirect = Redirect {
+            to: "https://a/authorize?state=canary".to_owned(),
+            cookies: vec!["parley=canary".to_owned()],
+        };
+        let query =
+            r#"{"state": "canary", "code": "canary", "error": "\"canary", "iss": "https://a"}"#;
+        let answer: Answer = serde_json::from_str(query).unwrap();
+        let shown = format!("{redirect:?} {answer:?}");
+        assert!(
+            shown.contains("https://a") && !shown.contains("canary"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 
 use url::form_urlencoded;
 
-use super::{Guards, challenge};
+use super::{Guards, challenge, host::said_wrongly};
 use crate::{
     conversation::{Happening, LoginRefusal, RunError},
     identity::{
@@ -78,10 +78,12 @@ async fn authenticate(State(guards): State<Guards>, mut request: Request, next: 
     if OPEN.contains(&path) || (guards.public_metrics && path == METRICS) {
         return next.run(request).await;
     }
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .map(HeaderValue::as_bytes);
+    let mut all = request.headers().get_all(header::AUTHORIZATION).iter();
+    let given = all.next().map(HeaderValue::as_bytes);
+    if all.next().is_some() {
+        // Whoever stands in front may have looked at the other one.
+        return said_wrongly("the request must have one Authorization header at most");
+    }
     let client = ClientKey::from(address);
     let ticket = ticket(&request);
     let cookies = cookies(request.headers());

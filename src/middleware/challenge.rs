@@ -62,6 +62,7 @@ mod tests {
             TokenError::Critical,
             TokenError::OwnKey,
             TokenError::Kind,
+            TokenError::Bound,
             TokenError::Issuer,
             TokenError::UnknownKey,
             TokenError::Signature,

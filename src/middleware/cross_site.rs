@@ -7,13 +7,13 @@
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
 use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 
-use super::Guards;
+use super::{Guards, host::host};
 use crate::views::problem::Problem;
 
 /// Whose pages may send unsafe requests, beside our own.
@@ -53,7 +53,9 @@ impl MiddlewareLayer for CrossSite {
 }
 
 async fn refuse_cross_site(State(guards): State<Guards>, request: Request, next: Next) -> Response {
-    if request.method().is_safe() || guards.origins.admit(request.headers()) {
+    let admitted =
+        request.method().is_safe() || guards.origins.admit(request.uri(), request.headers());
+    if admitted {
         return next.run(request).await;
     }
     let detail = "a page of another site may not do this; if it should, list its origin in settings.http.allowed_origins";
@@ -73,7 +75,7 @@ impl AllowedOrigins {
         list.any(|allowed| allowed.as_bytes() == origin.as_bytes())
     }
 
-    fn admit(&self, headers: &HeaderMap) -> bool {
+    fn admit(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         let origin = text("origin");
         let listed = headers
@@ -83,7 +85,7 @@ impl AllowedOrigins {
             (Some("same-origin" | "none"), _) => true,
             (Some("same-site"), _) => self.same_site || listed,
             (Some(_), _) => listed,
-            (None, Some(origin)) => listed || is_own(origin, text(header::HOST.as_str())),
+            (None, Some(origin)) => listed || is_own(origin, host(uri, headers)),
             (None, None) => true,
         }
     }
@@ -107,6 +109,7 @@ mod tests {
             same_site,
         };
         origins.admit(
+            &Uri::from_static("/api/run"),
             &headers
                 .iter()
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
@@ -152,6 +155,21 @@ mod tests {
             "https://app.example.evil",
         ] {
             assert!(!admitted(false, &[host, ("origin", other)]), "{other}");
+        }
+    }
+
+    /// By HTTP/2 there is no header that says the host.
+    #[test]
+    fn our_own_origin_is_ours_by_http_2_too() {
+        let origins = AllowedOrigins::default();
+        let address = Uri::from_static("http://localhost:5150/api/run");
+        for (origin, own) in [
+            ("http://localhost:5150", true),
+            ("http://localhost:5151", false),
+            ("https://evil.example", false),
+        ] {
+            let headers = [(header::ORIGIN, HeaderValue::from_static(origin))];
+            assert_eq!(origins.admit(&address, &headers.into_iter().collect()), own);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Who is asked for must be us: a name that somebody else has made point here is refused, since to a browser its pages would be ours (DNS
 //! rebinding). Addresses and `localhost` are nobody else's.
+//!
+//! What `host` says is asked here for all layers: two readers that take two hosts out of one request would judge two requests.
 
 use std::net::IpAddr;
 
 use axum::{
     Router,
     extract::{Request, State},
-    http::{StatusCode, Uri, header, uri::Authority},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header, uri::Authority},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
@@ -34,13 +36,9 @@ impl MiddlewareLayer for Host {
         "host"
     }
 
-    fn is_enabled(&self) -> bool {
-        self.guards.hosts.0.is_some()
-    }
-
     fn config(&self) -> serde_json::Result<serde_json::Value> {
         let names = &self.guards.hosts.0;
-        Ok(serde_json::json!({"enable": self.is_enabled(), "allowed_hosts": names}))
+        Ok(serde_json::json!({"enable": true, "allowed_hosts": names}))
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
@@ -53,11 +51,16 @@ async fn refuse_other_hosts(
     request: Request,
     next: Next,
 ) -> Response {
-    let said = request.headers().get(header::HOST);
-    let said = said.map(|host| host.to_str().unwrap_or("?"));
     // Whoever asks for our health knows us by whatever name, and learns nothing else.
     let health = request.uri().path().starts_with("/_");
-    if health || guards.hosts.admit(request.uri(), said) {
+    if health {
+        return next.run(request).await;
+    }
+    if is_ambiguous(&request) {
+        return said_wrongly("the request must say once which host it is for");
+    }
+    let asked = host(request.uri(), request.headers());
+    if guards.hosts.admit(asked) {
         return next.run(request).await;
     }
     let detail = "this server is not known by that name; if it should be, list it in settings.http.allowed_hosts";
@@ -70,17 +73,35 @@ async fn refuse_other_hosts(
     .into_response()
 }
 
+/// Which host, with its port, a request is for: HTTP/2 says it in the address, and so does a request by HTTP/1.1 that names one there (RFC
+/// 9112, section 3.2.2); else a header says it. `None`: nothing is said, as no browser does.
+pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let of_header = || headers.get(header::HOST);
+    let text = |host: &'a HeaderValue| host.to_str().unwrap_or("?");
+    let of_address = uri.authority().map(Authority::as_str);
+    of_address.or_else(|| of_header().map(text))
+}
+
+/// RFC 9112, section 3.2: by HTTP/1.1 a request has one field `Host`, and none has more.
+fn is_ambiguous(request: &Request) -> bool {
+    let said = request.headers().get_all(header::HOST).iter().count();
+    said > 1 || (said == 0 && request.version() == Version::HTTP_11)
+}
+
+/// A request that two readers would understand in two ways.
+pub(super) fn said_wrongly(detail: &str) -> Response {
+    let status = StatusCode::BAD_REQUEST;
+    Problem::new(status, "bad-request", "Bad request", detail).into_response()
+}
+
 impl AllowedHosts {
-    /// HTTP/2 says it in the address, HTTP/1.1 in a header; who says nothing is no browser.
-    fn admit(&self, uri: &Uri, header: Option<&str>) -> bool {
+    fn admit(&self, asked: Option<&str>) -> bool {
         let Some(names) = &self.0 else { return true };
-        let of_header = header.map(|host| host.parse::<Authority>().ok());
-        let host = match (uri.host(), &of_header) {
-            (Some(host), _) => host,
-            (None, Some(Some(authority))) => authority.host(),
-            (None, Some(None)) => return false,
-            (None, None) => return true,
+        let Some(asked) = asked else { return true };
+        let Ok(authority) = asked.parse::<Authority>() else {
+            return false;
         };
+        let host = authority.host();
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         host == "localhost"
@@ -97,7 +118,7 @@ mod tests {
     #[test]
     fn only_names_of_ours_are_us() {
         let hosts = AllowedHosts(Some(vec!["parley.example".to_owned()]));
-        let admits = |host| hosts.admit(&Uri::from_static("/api/run"), Some(host));
+        let admits = |host| hosts.admit(Some(host));
         for ours in [
             "parley.example",
             "Parley.Example:8443",
@@ -123,13 +144,26 @@ mod tests {
         ] {
             assert!(!admits(other), "{other}");
         }
-        let path = Uri::from_static("/");
-        assert!(hosts.admit(&path, None));
-        assert!(!hosts.admit(&Uri::from_static("http://evil.example/"), None));
-        assert!(!hosts.admit(
-            &Uri::from_static("http://evil.example/"),
-            Some("parley.example")
-        ));
-        assert!(AllowedHosts(None).admit(&path, Some("evil.example")));
+        assert!(hosts.admit(None));
+        assert!(AllowedHosts(None).admit(Some("evil.example")));
+    }
+
+    #[test]
+    fn the_address_says_for_whom_a_request_is_before_the_header_does() {
+        let mut headers = HeaderMap::new();
+        let (path, whole) = (
+            Uri::from_static("/api/run"),
+            Uri::from_static("http://evil.example:81/api/run"),
+        );
+        assert_eq!(host(&path, &headers), None);
+        assert_eq!(host(&whole, &headers), Some("evil.example:81"));
+        headers.insert(
+            header::HOST,
+            HeaderValue::from_static("parley.example:5150"),
+        );
+        assert_eq!(host(&path, &headers), Some("parley.example:5150"));
+        assert_eq!(host(&whole, &headers), Some("evil.example:81"));
+        headers.insert(header::HOST, HeaderValue::from_bytes(b"parl\xe9y").unwrap());
+        assert_eq!(host(&path, &headers), Some("?"));
     }
 }

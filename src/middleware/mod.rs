@@ -141,6 +141,11 @@ impl Guards {
         let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(address)| {
             address.ip()
         });
+        // Whose word does not count is not read.
+        let peer = peer.to_canonical();
+        if !self.trusted_proxies.iter().any(|net| net.contains(&peer)) {
+            return peer;
+        }
         let lines = request.headers().get_all(self.forwarded.header()).iter();
         // What is no text is no reason to leave out what a proxy has put behind it.
         let lines: Vec<_> = lines

@@ -17,7 +17,7 @@ use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
 use super::Guards;
 use crate::{
     conversation::Happening,
-    identity::{Claim, RateLimiter, Verdict},
+    identity::{Claim, ClientAddress, RateLimiter, Verdict},
     views::{
         problem::Problem,
         rate_limit::{Item, whole_seconds},
@@ -117,7 +117,10 @@ async fn limit_creations(
     let Some((creation, limiter)) = limits.of(&request) else {
         return next.run(request).await;
     };
-    let claim = Claim::new(Arc::clone(limiter), limits.guards.client(&request).into());
+    // `auth` has said it to all behind it.
+    let known = request.extensions().get::<ClientAddress>();
+    let client = known.map_or_else(|| limits.guards.client(&request), |it| it.0);
+    let claim = Claim::new(Arc::clone(limiter), client.into());
     // A request that comes again under its key makes nothing. Whether it does, the handler knows first.
     let later = creation.keyed && request.headers().contains_key("idempotency-key");
     if !later && let Some(Verdict::Refused { retry_after }) = claim.count() {

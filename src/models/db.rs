@@ -8,7 +8,8 @@ use std::{
 
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    ExecResult, QueryResult, RuntimeErr, Statement, TransactionTrait as _,
+    ExecResult, QueryResult, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait as _,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -67,9 +68,19 @@ impl Db {
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction, DbErr> {
+        // Who begins one will write. One that begins with a read has seen a state that another process may have changed before the first
+        // write, and SQLite does not wait then: it refuses (SQLITE_BUSY_SNAPSHOT).
+        let as_writer = || TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
         let begun = async {
             let writer = self.writing().await?;
-            Ok((writer, self.pool.begin().await?))
+            let inner = match &writer {
+                Some(_) => self.pool.begin_with_options(as_writer()).await?,
+                None => self.pool.begin().await?,
+            };
+            Ok((writer, inner))
         };
         let (writer, inner) = self.calls.answer(DatabaseCall::Begin, begun).await?;
         Ok(Transaction {
@@ -209,6 +220,34 @@ connection!(Transaction, inner);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two processes on one file: who has read waits for nobody, for nobody can have written meanwhile.
+    #[tokio::test]
+    async fn a_transaction_that_begins_with_a_read_is_not_refused_its_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = format!(
+            "sqlite://{}?mode=rwc",
+            folder.path().join("parley.sqlite").display()
+        );
+        let open = async || Db::new(sea_orm::Database::connect(&address).await.unwrap(), None);
+        let (one, two) = (open().await, open().await);
+        let run = async |db: &Db, sql: &str| db.execute_unprepared(sql).await.map(drop);
+        run(&one, "PRAGMA journal_mode = WAL").await.unwrap();
+        run(&one, "CREATE TABLE t (n INTEGER)").await.unwrap();
+        let txn = one.begin().await.unwrap();
+        let read = Statement::from_string(DbBackend::Sqlite, "SELECT count(*) FROM t");
+        txn.query_one_raw(read).await.unwrap();
+        // Where it may write at once, it has done so long before that.
+        let mut other = Box::pin(run(&two, "INSERT INTO t VALUES (2)"));
+        let soon = tokio::time::timeout(Duration::from_millis(500), &mut other).await;
+        let mine = async {
+            txn.execute_unprepared("INSERT INTO t VALUES (1)").await?;
+            txn.commit().await
+        };
+        mine.await.unwrap();
+        assert!(soon.is_err(), "it waits for whoever began before it");
+        other.await.unwrap();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_says_nothing_has_failed() {

@@ -18,6 +18,7 @@ mod events;
 mod history;
 mod idempotency;
 mod leases;
+mod open_streams;
 mod quotas;
 mod rows;
 mod runs;
@@ -40,7 +41,7 @@ pub use idempotency::KeptAnswer;
 pub use leases::Takeover;
 pub use runs::{Asked, Claimed, Inserted};
 pub use schema::{SchemaError, TABLES, check_schema};
-pub use sessions::{Session, SessionsOf};
+pub use sessions::{LiveSession, Session, SessionsOf};
 pub use transcript::TranscriptReader;
 pub use trouble::explain;
 

@@ -71,6 +71,7 @@ impl Store {
         if asker.owner.is_empty() {
             return Ok(Ok(standings));
         }
+        // SQLite has one writer at a time, and a transaction is it from its begin on.
         let one_by_one = !self.is_shared() || quotas.runs_per_owner.is_some();
         if !one_by_one && (quotas.live_runs.is_some() || quotas.daily.is_set()) {
             lock_owner(txn, &asker.owner).await?;
@@ -193,7 +194,7 @@ impl Store {
             .filter(spending::Column::Day.lt(day_of(at) - 1))
             .exec(&self.db)
             .await?;
-        Ok(())
+        self.forget_streams_of_the_dead().await
     }
 }
 

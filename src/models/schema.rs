@@ -13,6 +13,7 @@ pub const TABLES: &[&str] = &[
     "creation_rates",
     "idempotency_keys",
     "nodes",
+    "open_streams",
     "message_words",
     "commands",
     "events",

@@ -1,16 +1,17 @@
-//! Who is logged in by a browser. Ids come here as hashes: nobody who reads the table can take a session over.
+//! Who is logged in by a browser. Ids come here as hashes: nobody who reads the table can take a session over. When one ends the database's
+//! clock says, whichever process asks.
+
+use std::time::Duration;
 
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _,
-    sea_query::{Expr, ExprTrait as _},
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _,
+    sea_query::{Expr, ExprTrait as _, Query},
 };
 
 use super::{
-    _entities::sessions::{ActiveModel, Column, Entity, Model},
+    _entities::sessions::{Column, Entity},
     Store, StoreError,
 };
-use crate::conversation::Timestamp;
 
 /// A login by a browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +26,15 @@ pub struct Session {
     pub issuer_session: Option<String>,
     /// What it may do, by the names that tokens have, with spaces between.
     pub scopes: String,
-    /// When it was last of use.
-    pub seen: Timestamp,
-    /// When it ends, whatever happens.
-    pub expires: Timestamp,
+}
+
+/// A login whose time is not over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveSession {
+    /// It.
+    pub session: Session,
+    /// How long it has been of no use.
+    pub idle: Duration,
 }
 
 /// Which sessions of an issuer.
@@ -45,58 +51,90 @@ pub enum SessionsOf {
     },
 }
 
-impl From<Model> for Session {
-    fn from(row: Model) -> Self {
-        Self {
-            owner: row.owner,
-            issuer: row.issuer,
-            subject: row.subject,
-            issuer_session: row.issuer_session,
-            scopes: row.scopes,
-            seen: Timestamp::from_millis(row.seen),
-            expires: Timestamp::from_millis(row.expires),
-        }
-    }
-}
+/// A row, and how long it has been of no use.
+type Found = (String, String, String, Option<String>, String, i64);
 
 impl Store {
-    /// Keeps a session under that id.
+    /// Keeps a session under that id, for so long at most.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn insert_session(&self, id: &str, session: &Session) -> Result<(), StoreError> {
-        let row = ActiveModel {
-            id: Set(id.to_owned()),
-            owner: Set(session.owner.clone()),
-            issuer: Set(session.issuer.clone()),
-            subject: Set(session.subject.clone()),
-            issuer_session: Set(session.issuer_session.clone()),
-            scopes: Set(session.scopes.clone()),
-            seen: Set(session.seen.as_millis()),
-            expires: Set(session.expires.as_millis()),
-        };
-        Entity::insert(row).exec_without_returning(&self.db).await?;
+    pub async fn insert_session(
+        &self,
+        id: &str,
+        session: &Session,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
+        let lifetime = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX / 2);
+        let mut insert = Query::insert();
+        insert
+            .into_table(Entity)
+            .columns([
+                Column::Id,
+                Column::Owner,
+                Column::Issuer,
+                Column::Subject,
+                Column::IssuerSession,
+                Column::Scopes,
+                Column::Seen,
+                Column::Expires,
+            ])
+            .values_panic([
+                Expr::value(id),
+                Expr::value(session.owner.as_str()),
+                Expr::value(session.issuer.as_str()),
+                Expr::value(session.subject.as_str()),
+                Expr::value(session.issuer_session.clone()),
+                Expr::value(session.scopes.as_str()),
+                self.now(),
+                self.now().add(lifetime),
+            ]);
+        self.db.execute(&insert).await?;
         Ok(())
     }
 
-    /// The session of that id.
+    /// The session of that id, if its time is not over.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn session(&self, id: &str) -> Result<Option<Session>, StoreError> {
-        Ok(Entity::find_by_id(id)
+    pub async fn session(&self, id: &str) -> Result<Option<LiveSession>, StoreError> {
+        let found: Option<Found> = Entity::find_by_id(id)
+            .filter(Column::Expires.into_expr().gt(self.now()))
+            .select_only()
+            .columns([
+                Column::Owner,
+                Column::Issuer,
+                Column::Subject,
+                Column::IssuerSession,
+                Column::Scopes,
+            ])
+            .expr_as(self.now().sub(Expr::col(Column::Seen)), "idle")
+            .into_tuple()
             .one(&self.db)
-            .await?
-            .map(Session::from))
+            .await?;
+        Ok(
+            found.map(|(owner, issuer, subject, issuer_session, scopes, idle)| {
+                let session = Session {
+                    owner,
+                    issuer,
+                    subject,
+                    issuer_session,
+                    scopes,
+                };
+                // What was of use later than now, another clock has written.
+                let idle = Duration::from_millis(u64::try_from(idle).unwrap_or(0));
+                LiveSession { session, idle }
+            }),
+        )
     }
 
     /// Takes note that a session was of use.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn see_session(&self, id: &str, at: Timestamp) -> Result<(), StoreError> {
+    pub async fn see_session(&self, id: &str) -> Result<(), StoreError> {
         Entity::update_many()
-            .col_expr(Column::Seen, Expr::value(at.as_millis()))
+            .col_expr(Column::Seen, self.now())
             .filter(Column::Id.eq(id))
             .exec(&self.db)
             .await?;
@@ -142,9 +180,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget_ended_sessions(&self, at: Timestamp) -> Result<(), StoreError> {
+    pub async fn forget_ended_sessions(&self) -> Result<(), StoreError> {
         Entity::delete_many()
-            .filter(Column::Expires.into_expr().lte(at.as_millis()))
+            .filter(Column::Expires.into_expr().lte(self.now()))
             .exec(&self.db)
             .await?;
         Ok(())

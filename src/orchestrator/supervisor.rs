@@ -124,6 +124,12 @@ impl Supervisor {
         }
     }
 
+    /// This process, as its row in `nodes` calls it.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.inner.node.id
+    }
+
     /// Starts to say that this process is alive, and, once it drives, to look for runs that want an owner: those that found no
     /// place when they were offered, and those whose owner is gone.
     pub fn start(&self, doorbell: &Arc<dyn Doorbell>) {

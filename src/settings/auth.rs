@@ -1,11 +1,14 @@
 //! Who may come in, and how.
 
+mod hashes;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::{Host, Url};
 
+use self::hashes::is_bcrypt;
 use super::{
     Secret, file,
     providers::is_variable,
@@ -342,6 +345,13 @@ impl Reader<'_> {
                 let reason = "must be different from each other";
                 self.mistakes.add("settings.auth.oidc: issuers", reason);
             }
+            let asked = issuers.iter().filter(|one| one.introspection.is_some());
+            if asked.count() > 1 {
+                let reason = "may be set for one issuer alone: of a token that says nothing by itself nobody knows whose it is, so each would be \
+                              shown the others', and could use them";
+                self.mistakes
+                    .add("settings.auth.oidc: introspection", reason);
+            }
             return issuers;
         };
         let listed = file.iter().find(|listed| listed.issuer == named);
@@ -475,25 +485,6 @@ pub fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
-}
-
-/// `$2a$`, `$2b$` or `$2y$`, two digits of cost (4 to 31), `$`, 22 characters of salt and 31 of hash.
-fn is_bcrypt(hash: &str) -> bool {
-    let body = ["$2a$", "$2b$", "$2y$"]
-        .iter()
-        .find_map(|prefix| hash.strip_prefix(prefix));
-    let Some((cost, rest)) = body.and_then(|body| body.split_once('$')) else {
-        return false;
-    };
-    let costs = cost.len() == 2
-        && cost
-            .parse::<u32>()
-            .is_ok_and(|cost| (4..=31).contains(&cost));
-    costs
-        && rest.len() == 53
-        && rest
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/')
 }
 
 #[cfg(test)]

@@ -109,7 +109,9 @@ type PostgresMillis<const DEFAULT: u64> = Limit<DEFAULT, 1, 2_147_483_647>;
 pub(super) struct RateLimit {
     /// Runs that are started. One that comes again under its `Idempotency-Key` does not count.
     pub(super) run_creations_per_minute: Limit<10>,
-    /// Wrong credentials. More are refused without a look at them; credentials that were right a moment ago are not.
+    /// Wrong credentials of each kind: passwords, tokens, tokens that an issuer was asked about, tickets, codes of logins. More are refused:
+    /// passwords, opaque tokens and codes without a look at them, since that is dear; JWTs and tickets after one, so that right ones
+    /// go all the same. Passwords and opaque tokens that were right a moment ago always go.
     pub(super) failed_logins_per_minute: Limit<60>,
 }
 
@@ -125,8 +127,9 @@ pub(super) struct Http {
     /// The header in which they say it: `x_forwarded_for` or `forwarded` (RFC 7239). The other one is ignored: a proxy that writes one of
     /// them passes on what a client has written into the other.
     pub(super) forwarded_by: ForwardedBy,
-    /// The names by which clients ask for this server, such as `parley.example`, without a port. A request for another name is answered 421;
-    /// addresses, `localhost` and the name in `HOST` always go, and so does who asks for our health. If none is listed: any name goes.
+    /// The names by which clients ask for this server beside the one in `HOST`, such as `parley.example`, without a port. A request for
+    /// another name is answered 421; addresses and `localhost` always go, and so does who asks for our health. Any name goes in production
+    /// if none is listed here and `HOST` names none, of which the boot warns; never in `DEV_MODE`.
     pub(super) allowed_hosts: Vec<String>,
     /// The origins whose pages may call the API, beside our own, such as `https://app.example`: they read its answers (CORS), with
     /// credentials, and may change something.

@@ -88,6 +88,12 @@ impl Problem {
         Self::put_off("not-ready", "Not ready", detail)
     }
 
+    /// The database is away.
+    #[must_use]
+    pub fn database_unavailable(detail: impl Into<String>) -> Self {
+        Self::put_off("database-unavailable", "Database unavailable", detail)
+    }
+
     /// There is too much to do for this now.
     #[must_use]
     pub fn busy(detail: &str) -> Self {
@@ -126,9 +132,20 @@ impl Problem {
         .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// All the places that there are for something are taken by its client, or its owner.
+    /// All the places that there are for streams are taken by their client, or their owner: that limit, of so many.
     #[must_use]
-    pub fn too_many_streams(detail: impl Into<String>) -> Self {
+    pub fn too_many_streams(limit: &'static str, most: usize, detail: impl Into<String>) -> Self {
+        let mut headers = HeaderMap::new();
+        let item = Item {
+            name: limit,
+            limit: u64::try_from(most).unwrap_or(u64::MAX),
+            window: None,
+            unit: Some("streams"),
+            remaining: 0,
+            // When one ends, nobody knows.
+            reset: None,
+        };
+        item.tell(&mut headers);
         Self::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too-many-streams",
@@ -136,6 +153,7 @@ impl Problem {
             detail,
         )
         .with_header(header::RETRY_AFTER, RETRY_AFTER)
+        .with_headers(&headers)
     }
 
     /// Too much was wrong that came from there.
@@ -172,11 +190,15 @@ impl Problem {
 
     /// With where the client stands with its limits.
     #[must_use]
-    pub fn with_limits(mut self, standings: &[Standing]) -> Self {
+    pub fn with_limits(self, standings: &[Standing]) -> Self {
         let mut headers = HeaderMap::new();
         for standing in standings {
             Item::from(standing).tell(&mut headers);
         }
+        self.with_headers(&headers)
+    }
+
+    fn with_headers(mut self, headers: &HeaderMap) -> Self {
         let named = headers
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()));
@@ -399,9 +421,7 @@ impl From<RunError> for Problem {
                 detail,
             )
             .with_member("last_event_id", json!(last.to_string())),
-            RunError::Unavailable(cause) => Self::put_off(
-                "database-unavailable",
-                "Database unavailable",
+            RunError::Unavailable(cause) => Self::database_unavailable(
                 "the database cannot be reached now; the same request may succeed later",
             )
             .caused_by(cause),

@@ -327,6 +327,7 @@ async fn no_secret_is_found_in_anything_that_comes_out() {
 #[test]
 fn debug_shows_no_secret() {
     use parley::{
+        identity::{Answer, Redirect},
         providers::{Config, ProviderConfig},
         settings::{ApiKind, Environment, Settings},
     };
@@ -372,8 +373,14 @@ fn debug_shows_no_secret() {
         breaker: crate::providers::BREAKER,
         meter: parley::conversation::Meter::default(),
     };
+    let (code, cookie) = ("canary-jetty-llama-two-hums", "canary-knoll-moose-six-nods");
+    let answer: Answer = serde_json::from_value(json!({"state": code, "code": code})).unwrap();
+    let redirect = Redirect {
+        to: format!("https://i.example/authorize?state={code}"),
+        cookies: vec![format!("parley={cookie}")],
+    };
     let shown = format!(
-        "{env:?} {settings:?} {pool:?} {config:?} {config:#?} {:?}",
+        "{env:?} {settings:?} {pool:?} {config:?} {config:#?} {answer:?} {redirect:?} {:?}",
         settings.clone()
     );
     search(
@@ -386,6 +393,8 @@ fn debug_shows_no_secret() {
             ("the hash", &hash[7..]),
             ("the database", "canary-gorge-ibis-seven-sits"),
             ("the queue", "canary-haven-koala-eight-eats"),
+            ("the code", code),
+            ("the cookie", cookie),
         ],
     );
 }

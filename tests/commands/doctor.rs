@@ -70,6 +70,7 @@ fn a_configuration_that_is_right_has_no_cross() {
         "providers: openai",
         "trusted proxies: 127.0.0.1/32",
         "PARLEY_SECRET: none",
+        "names of this server: none",
         "parley.sqlite?mode=rwc: can be used",
     ];
     let said = says(
@@ -121,6 +122,39 @@ fn production_wants_a_login_and_a_provider_and_no_dev_mode() {
         "database: in memory",
     ];
     says(&mut command, false, &words);
+}
+
+/// What logins by a browser need of the public address, and the names of this server.
+#[test]
+fn a_public_address_that_does_not_suit_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |host: &str| {
+        let mut command = doctor(folder.path(), "sqlite::memory:");
+        command
+            .env("AUTH_MODE", "oidc")
+            .env("OIDC_ISSUER", "https://login.example")
+            .env("OIDC_AUDIENCE", "parley")
+            .env("OIDC_CLIENT_ID", "parley")
+            .env("HOST", host);
+        command
+    };
+    for wrong in [
+        "http://parley.example",
+        "http://localhost",
+        "https://parley.example/p",
+    ] {
+        says(
+            &mut with(wrong),
+            false,
+            &["so HOST must be the public", wrong],
+        );
+    }
+    let said = says(
+        &mut with("https://parley.example"),
+        true,
+        &["login: tokens"],
+    );
+    assert!(!said.contains("HOST"), "{said}");
 }
 
 #[test]

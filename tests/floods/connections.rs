@@ -29,7 +29,7 @@ async fn connect(app: &TestApp, from: &str) -> TcpStream {
 async fn hold(app: &TestApp, from: &str) -> TcpStream {
     let mut socket = connect(app, from).await;
     socket
-        .write_all(b"GET /api/providers HTTP/1.1\r\nhost: x\r\n\r\n")
+        .write_all(b"GET /api/providers HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await
         .unwrap();
     let mut head = [0; 12];
@@ -51,7 +51,8 @@ async fn ask(app: &TestApp, from: &str, request: &[u8]) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-const ONE_MORE: &[u8] = b"GET /api/providers HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+const ONE_MORE: &[u8] =
+    b"GET /api/providers HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 const HERE: &str = "127.0.0.1";
 const THERE: &str = "127.0.0.2";
 const PROXY: &str = "127.0.0.3";
@@ -93,15 +94,20 @@ async fn one_more_than_there_may_be_is_told_so() {
     let held = [hold(&app, HERE).await, hold(&app, THERE).await];
     assert!(is_refusal(&ask(&app, HERE, ONE_MORE).await));
     // It has sent much already: it sees the answer, and no reset.
-    let mut order = b"POST /api/run HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 4000000\r\n\r\n".to_vec();
+    let mut order = b"POST /api/run HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 4000000\r\n\r\n".to_vec();
     order.resize(order.len() + 4_000_000, b' ');
     assert!(is_refusal(&ask(&app, HERE, &order).await));
     // A full process is alive.
-    let ping = ask(&app, HERE, b"GET /_ping HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let ping = ask(
+        &app,
+        HERE,
+        b"GET /_ping HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    )
+    .await;
     assert!(ping.starts_with("HTTP/1.1 200"), "{ping}");
     assert!(ping.contains("connection: close"), "{ping}");
     // A browser would give a stream up for good.
-    let stream = b"GET /api/stream/x HTTP/1.1\r\nhost: x\r\nsec-fetch-mode: cors\r\n\r\n";
+    let stream = b"GET /api/stream/x HTTP/1.1\r\nhost: localhost\r\nsec-fetch-mode: cors\r\n\r\n";
     let stream = ask(&app, HERE, stream).await;
     assert!(stream.starts_with("HTTP/1.1 200"), "{stream}");
     assert!(stream.ends_with("retry: 2000\n\n"), "{stream}");

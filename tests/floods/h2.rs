@@ -62,7 +62,7 @@ pub(super) fn begin_get(stream: u32, path: &str) -> Vec<u8> {
 fn fields(path: &str) -> Vec<u8> {
     // :method GET, :scheme http, then :authority and :path as literals.
     let mut fields = vec![0x82, 0x86];
-    for (name, value) in [(0x01, "x"), (0x04, path)] {
+    for (name, value) in [(0x01, "localhost"), (0x04, path)] {
         fields.push(name);
         fields.push(u8::try_from(value.len()).unwrap());
         fields.extend(value.bytes());

@@ -52,7 +52,7 @@ fn wrong(n: u32) -> String {
     let [_, a, b, c] = n.to_be_bytes();
     let login = BASE64_STANDARD.encode(format!("ada:wrong {n}"));
     format!(
-        "GET /api/providers HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 10.{a}.{b}.{c}\r\nauthorization: Basic {login}\r\n\r\n"
+        "GET /api/providers HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for: 10.{a}.{b}.{c}\r\nauthorization: Basic {login}\r\n\r\n"
     )
 }
 

@@ -54,7 +54,7 @@ async fn who_does_not_read_by_http_1_is_cut_and_little_waits_for_it() {
     let (app, id) = talkative(&gate).await;
     let path = format!("/api/stream/{id}");
     let mut slow = tokio::net::TcpStream::connect(&app.address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     tokio::io::AsyncWriteExt::write_all(&mut slow, request.as_bytes())
         .await
         .unwrap();

@@ -324,7 +324,7 @@ async fn long(app: &TestApp, turns: usize) -> String {
 /// Asks for a file, and reads only its first bytes.
 async fn begun(app: &TestApp, path: &str) -> tokio::net::TcpStream {
     let mut socket = tokio::net::TcpStream::connect(&app.address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut first = [0; 1024];
     within("the first bytes", socket.read_exact(&mut first))

@@ -7,6 +7,7 @@ mod bad_input;
 mod browsers;
 mod exports;
 mod history;
+mod hosts;
 mod idempotency;
 pub(crate) mod login;
 mod metrics;

@@ -2,6 +2,7 @@
 
 use parley::simulator::Script;
 use reqwest::RequestBuilder;
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -389,7 +390,11 @@ async fn so_many_streams_are_open_to_an_owner_to_a_client_and_in_all() {
     let first = open(&nodes, "ada", &ada, "192.0.2.1").await;
     let second = open(&nodes, "ada", &ada, "192.0.2.1").await;
     assert_eq!((first.status, second.status), (200, 200));
-    refused(&watch("ada", &ada, "192.0.2.2").await, "too-many-streams");
+    let over = watch("ada", &ada, "192.0.2.2").await;
+    refused(&over, "too-many-streams");
+    let policy = "\"streams-of-owner\";q=2;qu=\"streams\"";
+    assert!(says(&over, "ratelimit-policy", policy), "{over:?}");
+    assert!(says(&over, "ratelimit", "\"streams-of-owner\";r=0"));
     let third = open(&nodes, "bob", &bob, "192.0.2.1").await;
     refused(&watch("bob", &bob, "192.0.2.1").await, "too-many-streams");
     let fourth = open(&nodes, "bob", &bob, "192.0.2.2").await;
@@ -421,6 +426,71 @@ async fn so_many_streams_are_open_to_an_owner_to_a_client_and_in_all() {
         nodes.stop(0, who, run).await;
     }
     drop((first, third, fourth));
+    nodes.close().await;
+}
+
+/// Two streams, at whichever nodes they are; who leaves one makes room at the other, and a node that is gone has none.
+#[tokio::test]
+async fn an_owner_has_so_many_streams_on_two_nodes_together() {
+    let Some(nodes) = Nodes::two(Script::endless("on "), per_owner(&json!({"streams": 2}))).await
+    else {
+        return;
+    };
+    let run = nodes.created(0, "ada", 1).await;
+    let eve = nodes.created(0, "eve", 1).await;
+    let watch = async |node: usize, who: &str, run: &str| {
+        let token = format!("Bearer {}", nodes.token(who));
+        let path = format!("/api/stream/{run}");
+        let headers = [("authorization", token.as_str())];
+        SseClient::open(&nodes.apps[node].address, &path, &headers).await
+    };
+    let room = async |node: usize| {
+        within("a place", async {
+            loop {
+                let stream = watch(node, "ada", &run).await;
+                if stream.status == 200 {
+                    return stream;
+                }
+            }
+        })
+        .await
+    };
+    let (first, second) = (watch(0, "ada", &run).await, watch(1, "ada", &run).await);
+    assert_eq!((first.status, second.status), (200, 200));
+    for node in [0, 1] {
+        assert_eq!(watch(node, "ada", &run).await.status, 429);
+    }
+    let other = watch(1, "eve", &eve).await;
+    assert_eq!(other.status, 200);
+    drop(first);
+    let third = room(1).await;
+    assert_eq!(watch(0, "ada", &run).await.status, 429);
+    // Many at once are never too many.
+    drop((second, third));
+    let one = room(0).await;
+    let all = futures_util::future::join_all((0..20).map(|n| watch(n % 2, "ada", &run))).await;
+    let open = all.iter().filter(|stream| stream.status == 200).count();
+    assert!(open <= 1, "{open}");
+    drop((one, all));
+    let (_last, _of_all) = (room(1).await, room(1).await);
+    assert_eq!(watch(0, "ada", &run).await.status, 429);
+    // The other node dies: its row is not renewed, and what it had is free.
+    let db = &nodes.apps[0].ctx.db;
+    let name = nodes.apps[1].parts().supervisor.node().to_owned();
+    let gone = format!("UPDATE nodes SET expires = 0 WHERE id = '{name}'");
+    within("its places", async {
+        loop {
+            db.execute_unprepared(&gone).await.unwrap();
+            if watch(0, "ada", &run).await.status == 200 {
+                break;
+            }
+        }
+    })
+    .await;
+    drop((_last, _of_all, other));
+    for (who, run) in [("ada", &run), ("eve", &eve)] {
+        nodes.stop(0, who, run).await;
+    }
     nodes.close().await;
 }
 

@@ -124,6 +124,10 @@ impl TestApp {
         });
         merge(&mut all, &settings);
         let mut config = Config::from_folder(&Environment::Test, Path::new("config")).unwrap();
+        // Not a setting of ours: where clients find us, as `HOST` says it.
+        if let Some(host) = all.as_object_mut().and_then(|all| all.remove("HOST")) {
+            config.server.host = host.as_str().unwrap().to_owned();
+        }
         config.settings = Some(all);
         let (database, uri) = match uri {
             Some(uri) => (None, uri.to_owned()),
@@ -182,9 +186,18 @@ impl TestApp {
 
     /// The answer, held against the document of the API.
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        self.send_by(&self.client, request).await
+    }
+
+    /// The same by that client.
+    pub(crate) async fn send_by(
+        &self,
+        client: &reqwest::Client,
+        request: reqwest::RequestBuilder,
+    ) -> Answer {
         let request = request.build().unwrap();
         let (method, path) = (request.method().clone(), request.url().path().to_owned());
-        let response = within("an answer", self.client.execute(request)).await;
+        let response = within("an answer", client.execute(request)).await;
         let response = response.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let answer = Answer {

@@ -70,6 +70,7 @@ struct Desk {
     /// What it says of tokens that say nothing by themselves.
     opaque: Mutex<HashMap<String, Value>>,
     questions: AtomicUsize,
+    redemptions: AtomicUsize,
     /// `client_secret` of the client; `None`: a public one.
     secret: Mutex<Option<String>>,
     keys: Mutex<Vec<Value>>,
@@ -101,6 +102,7 @@ impl Issuer {
                 scope: Mutex::new(None),
                 opaque: Mutex::default(),
                 questions: AtomicUsize::new(0),
+                redemptions: AtomicUsize::new(0),
                 secret: Mutex::new(None),
                 keys: Mutex::new(vec![key.jwk()]),
                 mood: Mutex::new(Mood::Well),
@@ -170,6 +172,11 @@ impl Issuer {
         self.desk.questions.load(Ordering::Relaxed)
     }
 
+    /// How often a code was to be redeemed.
+    pub(crate) fn redemptions(&self) -> usize {
+        self.desk.redemptions.load(Ordering::Relaxed)
+    }
+
     /// Its client has that secret.
     pub(crate) fn expect(&self, secret: &str) {
         *self.desk.secret.lock().unwrap() = Some(secret.to_owned());
@@ -219,6 +226,7 @@ async fn discovery(State(desk): State<Arc<Desk>>) -> Response {
             "token_endpoint": format!("{url}/token"),
             "end_session_endpoint": format!("{url}/logout"),
             "introspection_endpoint": format!("{url}/introspect"),
+            "authorization_response_iss_parameter_supported": true,
         }),
     };
     answer(mood, &document).await
@@ -277,6 +285,7 @@ async fn redeem(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Response {
+    desk.redemptions.fetch_add(1, Ordering::Relaxed);
     if *desk.mood.lock().unwrap() == Mood::Failing {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }

@@ -23,7 +23,7 @@ pub(super) struct Claims {
 }
 
 /// Makes sure that a token says it is an access token: by its type (RFC 9068, section 4), or, where plain tokens are taken, by not saying
-/// that it is something else.
+/// that it is something else. One that is of use with a key alone (`DPoP`, mutual TLS) is none that anybody may bear.
 ///
 /// # Errors
 /// When it is none.
@@ -33,8 +33,15 @@ pub(super) fn check_kind(
     accept_plain: bool,
 ) -> Result<(), TokenError> {
     let is = |name: &str| kind.is_some_and(|kind| kind.eq_ignore_ascii_case(name));
+    if claims.get("cnf").is_some() {
+        return Err(TokenError::Bound);
+    }
     if is("at+jwt") || is("application/at+jwt") {
-        return Ok(());
+        // RFC 9068, section 2.2.
+        return match claims.get("iat") {
+            Some(_) => Ok(()),
+            None => Err(TokenError::Claim("iat")),
+        };
     }
     if !accept_plain || !(kind.is_none() || is("JWT") || is("application/jwt")) {
         return Err(TokenError::Kind);
@@ -85,7 +92,7 @@ pub(super) fn is_subject(subject: &str) -> bool {
 }
 
 /// A `NumericDate` (RFC 7519, section 2): it may have a fraction.
-fn seconds(value: &Value) -> Option<u64> {
+pub(super) fn seconds(value: &Value) -> Option<u64> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -211,7 +218,8 @@ mod tests {
         };
         for plain in [false, true] {
             for kind in ["at+jwt", "application/at+jwt", "AT+JWT"] {
-                assert!(check(Some(kind), json!({}), plain));
+                assert!(check(Some(kind), json!({"iat": 1}), plain));
+                assert!(!check(Some(kind), json!({}), plain));
             }
             for kind in ["logout+jwt", "dpop+jwt", "at+jwt ", "", "JWS"] {
                 assert!(!check(Some(kind), json!({}), plain), "{kind}");
@@ -233,6 +241,12 @@ mod tests {
                 json!({"token_use": "id"}),
             ] {
                 assert!(!check(kind, mark.clone(), true), "{mark}");
+            }
+        }
+        for cnf in [json!({"jkt": "x"}), json!({"x5t#S256": "x"}), json!({})] {
+            let claims = members(&json!({"iat": 1, "cnf": cnf}));
+            for kind in [None, Some("JWT"), Some("at+jwt")] {
+                assert_eq!(check_kind(kind, &claims, true), Err(TokenError::Bound));
             }
         }
     }

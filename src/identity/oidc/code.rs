@@ -1,9 +1,9 @@
-//! Logging in by a browser: the authorization code flow of OpenID Connect (Core 1.0, section 3.1) with PKCE (RFC 7636), and its end
-//! (RP-Initiated Logout 1.0; Back-Channel Logout 1.0).
+//! Logging in by a browser: the authorization code flow of OpenID Connect (Core 1.0, section 3.1) with PKCE (RFC 7636).
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use reqwest::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,22 +11,13 @@ use sha2::{Digest as _, Sha256};
 use url::{Url, form_urlencoded};
 
 use super::{
-    IssuerConfig, Oidc, PATIENCE, TokenError, claims,
+    IssuerConfig, Oidc, PATIENCE, SOON, TokenError, claims,
     fetch::{Endpoints, FetchError, whole},
     issuer::Issuer,
     now,
     token::{Members, Unverified},
 };
-use crate::{
-    identity::{Caller, Scope, Scopes},
-    models::SessionsOf,
-};
-
-/// What a logout token is for (Back-Channel Logout 1.0, section 2.4).
-const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
-
-/// How soon to try again, where nobody knows.
-const SOON: Duration = Duration::from_secs(5);
+use crate::identity::{Caller, Scope, Scopes};
 
 /// Who we are for an issuer, and how we show it.
 #[derive(Debug, Clone)]
@@ -51,7 +42,7 @@ pub struct ClientConfig {
 }
 
 /// A login that was begun and is not over. What is in it must come back from the same browser.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(in crate::identity) struct Attempt {
     /// At whom.
     pub issuer: String,
@@ -61,6 +52,15 @@ pub(in crate::identity) struct Attempt {
     pub nonce: String,
     /// What the code can be redeemed with alone (RFC 7636).
     pub verifier: String,
+}
+
+/// Nothing of it but whose it is: with the rest the login could be taken over.
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Somebody who has logged in.
@@ -90,6 +90,9 @@ pub enum LoginError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The issuer has said who it is, but the session could not be kept: the database is away. The code is spent.
+    #[error("the database cannot be reached now, so your login was not kept: begin again")]
+    NotKept,
     /// The issuer has refused.
     #[error("the issuer has refused the login: {0}")]
     Refused(String),
@@ -124,6 +127,30 @@ struct Refusal {
     error: String,
 }
 
+/// Who wants which code redeemed.
+struct Asked<'a> {
+    endpoints: &'a Endpoints,
+    client: &'a ClientSecret,
+    attempt: &'a Attempt,
+    code: &'a str,
+    callback: &'a str,
+}
+
+fn redeemed(asked: &Asked<'_>, status: StatusCode, body: &[u8]) -> Result<Redeemed, LoginError> {
+    if status != StatusCode::OK {
+        let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
+        let error = error_code(&refusal.error).unwrap_or_else(|| status.to_string());
+        tracing::warn!(
+            issuer = asked.attempt.issuer,
+            error,
+            "a code was not redeemed"
+        );
+        return Err(LoginError::NotRedeemed(error));
+    }
+    let no_token = |_| LoginError::NotRedeemed("its answer has no ID token".to_owned());
+    serde_json::from_slice(body).map_err(no_token)
+}
+
 impl Oidc {
     /// What the settings grant to everybody who logs in by a browser at that issuer; `None`: nobody does.
     #[must_use]
@@ -133,12 +160,24 @@ impl Oidc {
     }
 
     /// The issuer of that name at which people log in, or the first one.
-    fn client(&self, issuer: Option<&str>) -> Option<(&IssuerConfig, &Issuer, &ClientConfig)> {
+    pub(super) fn client(
+        &self,
+        issuer: Option<&str>,
+    ) -> Option<(&IssuerConfig, &Issuer, &ClientConfig)> {
         let mut all = self.issuers.iter().filter_map(|(config, keys)| {
             let client = config.client.as_ref()?;
             Some((config, keys, client))
         });
         all.find(|(config, ..)| issuer.is_none_or(|issuer| config.issuer == issuer))
+    }
+
+    /// Whether that issuer says, with each answer that comes through a browser, that it is its own (RFC 9207).
+    pub(in crate::identity) async fn says_who_answers(&self, issuer: &str) -> bool {
+        let Some((_, issuer, _)) = self.client(Some(issuer)) else {
+            return false;
+        };
+        let endpoints = issuer.endpoints().await;
+        endpoints.is_ok_and(|endpoints| endpoints.says_who_answers)
     }
 
     /// Begins a login at that issuer, or the first one: what must come back, and where the browser goes.
@@ -187,8 +226,14 @@ impl Oidc {
         let found = self.client(Some(&attempt.issuer));
         let (config, issuer, client) = found.ok_or(LoginError::NoIssuer)?;
         let endpoints = endpoints(issuer).await?;
-        let redeemed = self.ask_for_tokens(&endpoints, client, attempt, code, callback);
-        let redeemed = redeemed.await?;
+        let asked = Asked {
+            endpoints: &endpoints,
+            client: &client.client,
+            attempt,
+            code,
+            callback,
+        };
+        let redeemed = self.ask_for_tokens(issuer, &asked).await?;
         let claims = config
             .id_token(&redeemed.id_token, issuer, client, &attempt.nonce)
             .await
@@ -215,100 +260,46 @@ impl Oidc {
 
     async fn ask_for_tokens(
         &self,
-        endpoints: &Endpoints,
-        client: &ClientConfig,
-        attempt: &Attempt,
-        code: &str,
-        callback: &str,
+        issuer: &Issuer,
+        asked: &Asked<'_>,
     ) -> Result<Redeemed, LoginError> {
         let place = tokio::time::timeout(PATIENCE, self.redemptions.acquire()).await;
         let Ok(Ok(_place)) = place else {
             return Err(unavailable());
         };
-        let address = endpoints.token.clone();
-        let address = address.ok_or_else(|| no_endpoint(&attempt.issuer))?;
+        let asking = issuer.redemption.ask().map_err(put_off)?;
+        match self.answer(asked).await {
+            Ok((status, body)) => {
+                asking.went_well();
+                redeemed(asked, status, &body)
+            }
+            Err(error) => {
+                let what = "codes cannot be redeemed at an issuer";
+                Err(put_off(asking.failed(&asked.attempt.issuer, &error, what)))
+            }
+        }
+    }
+
+    /// What the issuer answers to who has a code redeemed, if it answers.
+    async fn answer(&self, asked: &Asked<'_>) -> Result<(StatusCode, Vec<u8>), FetchError> {
+        let address = asked
+            .endpoints
+            .token
+            .clone()
+            .ok_or(FetchError::NoEndpoint)?;
         let request = self.http.post(address);
-        let request = authenticated(request, endpoints, &client.client, |form| {
+        let request = authenticated(request, asked.endpoints, asked.client, |form| {
             form.append_pair("grant_type", "authorization_code")
-                .append_pair("code", code)
-                .append_pair("redirect_uri", callback)
-                .append_pair("code_verifier", &attempt.verifier);
+                .append_pair("code", asked.code)
+                .append_pair("redirect_uri", asked.callback)
+                .append_pair("code_verifier", &asked.attempt.verifier);
         });
-        let failed = |error: FetchError| {
-            tracing::warn!(issuer = attempt.issuer, %error, "a code could not be redeemed");
-            unavailable()
-        };
-        let response = request.send().await.map_err(|error| failed(error.into()))?;
+        let response = request.send().await?;
         let status = response.status();
         if status.is_server_error() {
-            return Err(failed(FetchError::Status(status)));
+            return Err(FetchError::Status(status));
         }
-        let body = whole(response).await.map_err(failed)?;
-        if status != reqwest::StatusCode::OK {
-            let refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
-            let error = error_code(&refusal.error).unwrap_or_else(|| status.to_string());
-            tracing::warn!(issuer = attempt.issuer, error, "a code was not redeemed");
-            return Err(LoginError::NotRedeemed(error));
-        }
-        serde_json::from_slice(&body)
-            .map_err(|_| LoginError::NotRedeemed("its answer has no ID token".to_owned()))
-    }
-
-    /// Where the browser goes to log out at the issuer, too, if there is such a place.
-    pub async fn logout_address(&self, issuer: &str) -> Option<Url> {
-        let (_, issuer, client) = self.client(Some(issuer))?;
-        let mut address = issuer.endpoints().await.ok()?.end_session.clone()?;
-        address
-            .query_pairs_mut()
-            .append_pair("client_id", &client.client.id);
-        Some(address)
-    }
-
-    /// Whom a logout token ends the sessions of (Back-Channel Logout 1.0, section 2.6): the issuer, and which of its sessions.
-    ///
-    /// # Errors
-    /// When it is none that is taken.
-    pub async fn logged_out(&self, token: &str) -> Result<(String, SessionsOf), TokenError> {
-        let unverified = Unverified::read(token)?;
-        let found = self.client(Some(unverified.issuer().unwrap_or_default()));
-        let (config, issuer, client) = found.ok_or(TokenError::Issuer)?;
-        if !client.backchannel_logout {
-            return Err(TokenError::Issuer);
-        }
-        let kind = unverified.header.kind.as_deref();
-        let is = |name: &str| kind.is_some_and(|kind| kind.eq_ignore_ascii_case(name));
-        // Its type is only recommended; what it is for its events say.
-        if !(kind.is_none() || is("logout+jwt") || is("application/logout+jwt") || is("JWT")) {
-            return Err(TokenError::Kind);
-        }
-        let claims = &unverified.claims;
-        let events = claims.get("events").and_then(Value::as_object);
-        if !events.is_some_and(|events| events.get(LOGOUT).is_some_and(Value::is_object)) {
-            return Err(TokenError::Claim("events"));
-        }
-        if claims.get("nonce").is_some() {
-            return Err(TokenError::Claim("nonce"));
-        }
-        for name in ["iat", "jti"] {
-            claims.get(name).ok_or(TokenError::Claim(name))?;
-        }
-        let audience = [client.client.id.clone()];
-        config
-            .signed(
-                token,
-                &unverified,
-                issuer,
-                &audience,
-                &["iss", "aud", "exp"],
-            )
-            .await?;
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-        let of = match (text("sid"), text("sub")) {
-            (Some(session), subject) => SessionsOf::IssuerSession { session, subject },
-            (None, Some(subject)) => SessionsOf::Subject(subject),
-            (None, None) => return Err(TokenError::Claim("sub")),
-        };
-        Ok((config.issuer.clone(), of))
+        Ok((status, whole(response).await?))
     }
 }
 
@@ -394,16 +385,14 @@ fn is_for(claims: &Members, client: &str) -> bool {
 }
 
 async fn endpoints(issuer: &Issuer) -> Result<Arc<Endpoints>, LoginError> {
-    let retry_after = |error| match error {
-        TokenError::Unavailable { retry_after } => retry_after,
-        _ => SOON,
-    };
-    issuer
-        .endpoints()
-        .await
-        .map_err(|error| LoginError::Unavailable {
-            retry_after: retry_after(error),
-        })
+    issuer.endpoints().await.map_err(put_off)
+}
+
+fn put_off(error: TokenError) -> LoginError {
+    match error {
+        TokenError::Unavailable { retry_after } => LoginError::Unavailable { retry_after },
+        _ => unavailable(),
+    }
 }
 
 /// Its document says nothing of where, or nothing safe: logins wait until it does.
@@ -426,4 +415,24 @@ pub(in crate::identity) fn error_code(text: &str) -> Option<String> {
 /// That many random bytes, as text.
 fn random<const BYTES: usize>() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(std::array::from_fn::<u8, BYTES, _>(|_| rand::random()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_login_shows_whose_it_is_alone() {
+        let attempt = Attempt {
+            issuer: "https://a".to_owned(),
+            state: "canary-state".to_owned(),
+            nonce: "canary-nonce".to_owned(),
+            verifier: "canary-verifier".to_owned(),
+        };
+        let shown = format!("{attempt:?}");
+        assert!(
+            shown.contains("https://a") && !shown.contains("canary"),
+            "{shown}"
+        );
+    }
 }

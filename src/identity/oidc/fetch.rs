@@ -62,6 +62,8 @@ pub(super) struct Endpoints {
     /// Whether it takes a client's secret in the body alone, and not as Basic auth, which is the default (`OpenID` Connect Discovery 1.0,
     /// section 3).
     pub(super) secret_in_body: bool,
+    /// Whether it says with each answer through a browser that it is its own (RFC 9207, section 3).
+    pub(super) says_who_answers: bool,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +75,8 @@ struct Discovered {
     end_session_endpoint: Option<String>,
     introspection_endpoint: Option<String>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
 }
 
 /// A client that asks that issuer and nobody else: it follows no redirects, and waits no longer than it may.
@@ -137,7 +141,8 @@ impl Source {
             None => Arc::new(self.discover().await?),
         };
         let keys = Keys::read(&self.get(endpoints.keys.clone()).await?)?;
-        if keys.is_empty() {
+        // An empty set is an answer: it has taken all of them back.
+        if keys.are_unreadable() {
             return Err(FetchError::NoKeys);
         }
         self.found = Some(endpoints);
@@ -171,6 +176,7 @@ impl Source {
             end_session: address(said.end_session_endpoint),
             introspection: address(said.introspection_endpoint),
             secret_in_body: takes("client_secret_post") && !takes("client_secret_basic"),
+            says_who_answers: said.authorization_response_iss_parameter_supported,
         })
     }
 

@@ -1,25 +1,21 @@
 //! Tokens that say nothing by themselves: their issuer is asked what they are (RFC 7662).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::SemaphorePermit;
 
 use super::{
-    IssuerConfig, Oidc, PATIENCE, TokenError, claims,
+    IssuerConfig, Oidc, PATIENCE, SOON, TokenError, claims,
     code::{ClientSecret, authenticated},
-    fetch::{FetchError, whole},
-    issuer::Issuer,
+    fetch::{Endpoints, FetchError, whole},
     now,
 };
 use crate::identity::{Caller, Scopes};
 
 /// How long what an issuer has said is remembered: so long a token may still be taken that it has revoked.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(30);
-
-/// How soon to try again, where nobody knows.
-const SOON: Duration = Duration::from_secs(5);
 
 /// What an issuer says of a token.
 #[derive(Deserialize)]
@@ -59,69 +55,78 @@ impl Oidc {
     ///
     /// # Errors
     /// `Unavailable` when there is none in time.
-    pub async fn place(&self) -> Result<SemaphorePermit<'_>, TokenError> {
+    async fn place(&self) -> Result<SemaphorePermit<'_>, TokenError> {
         let place = tokio::time::timeout(PATIENCE, self.questions.acquire()).await;
         let none = TokenError::Unavailable { retry_after: SOON };
         place.map_err(|_| none)?.map_err(|_| none)
     }
 
-    /// Whose token that is, by what its issuer says. The place is given back then.
+    /// Whose token that is, by what its issuer says. Many who come with the same one at once wait for one question; `may_ask` is asked for who
+    /// asks it, once its turn has come, and `refused` told what came of it.
     ///
     /// # Errors
-    /// Why it is not taken. Where one issuer does not know it and another is down: that nobody knows.
-    pub async fn introspect(
+    /// Why it is not taken.
+    pub async fn introspect<E: Clone + Send + Sync + 'static>(
         &self,
         token: &str,
-        _place: SemaphorePermit<'_>,
-    ) -> Result<Caller, TokenError> {
-        let mut refusal = TokenError::Inactive;
-        for (config, issuer) in &self.issuers {
-            let Some(client) = &config.introspection else {
-                continue;
-            };
-            match self.ask(config, issuer, client, token).await {
-                Ok((caller, until)) => {
-                    let digest = self.digester.digest(token.as_bytes());
-                    self.remembered
-                        .insert(digest, (caller.clone(), until))
-                        .await;
-                    return Ok(caller);
-                }
-                Err(TokenError::Inactive) => {}
-                Err(other) => refusal = other,
-            }
+        may_ask: impl Fn() -> Result<(), E> + Send,
+        refused: impl Fn(TokenError) -> E + Send + Sync,
+    ) -> Result<Caller, E> {
+        let digest = self.digester.digest(token.as_bytes());
+        let known = self.remembered.get(&digest).await;
+        if known.is_some_and(|(_, until)| until <= now()) {
+            self.remembered.invalidate(&digest).await;
         }
-        Err(refusal)
+        let asked = async {
+            let _place = self.place().await.map_err(&refused)?;
+            may_ask()?;
+            self.ask(token).await.map_err(&refused)
+        };
+        let said = self.remembered.try_get_with(digest, asked).await;
+        said.map(|(caller, _)| caller)
+            .map_err(|error: Arc<E>| (*error).clone())
     }
 
     /// Who it is, and until when that is remembered.
-    async fn ask(
+    async fn ask(&self, token: &str) -> Result<(Caller, u64), TokenError> {
+        let mut issuers = self.issuers.iter();
+        let asked = issuers.find_map(|(config, issuer)| {
+            let client = config.introspection.as_ref()?;
+            Some((config, issuer, client))
+        });
+        let (config, issuer, client) = asked.ok_or(TokenError::Inactive)?;
+        let endpoints = issuer.endpoints().await?;
+        let asking = issuer.introspection.ask()?;
+        match self.said(&endpoints, client, token).await {
+            Ok(said) => {
+                asking.went_well();
+                said.check(config)
+            }
+            Err(error) => {
+                let what = "an issuer cannot be asked what a token is";
+                Err(asking.failed(&config.issuer, &error, what))
+            }
+        }
+    }
+
+    async fn said(
         &self,
-        config: &IssuerConfig,
-        issuer: &Issuer,
+        endpoints: &Endpoints,
         client: &ClientSecret,
         token: &str,
-    ) -> Result<(Caller, u64), TokenError> {
-        let endpoints = issuer.endpoints().await?;
-        let unavailable = || TokenError::Unavailable { retry_after: SOON };
-        let failed = |error: FetchError| {
-            tracing::warn!(issuer = config.issuer, %error, "an issuer cannot be asked what a token is");
-            unavailable()
-        };
+    ) -> Result<Said, FetchError> {
         let address = endpoints.introspection.clone();
-        let address = address.ok_or_else(|| failed(FetchError::NoEndpoint))?;
-        let request = authenticated(self.http.post(address), &endpoints, client, |form| {
+        let address = address.ok_or(FetchError::NoEndpoint)?;
+        let request = authenticated(self.http.post(address), endpoints, client, |form| {
             form.append_pair("token", token)
                 .append_pair("token_type_hint", "access_token");
         });
-        let response = request.send().await.map_err(|error| failed(error.into()))?;
+        let response = request.send().await?;
         if response.status() != reqwest::StatusCode::OK {
             // 401: it does not know us. That is no fault of the token's.
-            return Err(failed(FetchError::Status(response.status())));
+            return Err(FetchError::Status(response.status()));
         }
-        let body = whole(response).await.map_err(failed)?;
-        let said: Said = serde_json::from_slice(&body).map_err(|error| failed(error.into()))?;
-        said.check(config)
+        Ok(serde_json::from_slice(&whole(response).await?)?)
     }
 }
 
@@ -148,7 +153,7 @@ impl Said {
         }
         let bearer = |kind: &String| kind.eq_ignore_ascii_case("bearer");
         if !self.token_type.as_ref().is_none_or(bearer) || self.cnf.is_some() {
-            return Err(TokenError::Kind);
+            return Err(TokenError::Bound);
         }
         let (now, leeway) = (now(), config.leeway.as_secs());
         let seconds = |time: f64| std::time::Duration::try_from_secs_f64(time).unwrap_or_default();

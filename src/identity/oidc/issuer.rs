@@ -17,6 +17,7 @@ use super::{
     TokenError,
     fetch::{Endpoints, FetchError, Source},
     keys::{Found, Keys},
+    line::Line,
     pace::Pace,
     token::Header,
 };
@@ -50,6 +51,10 @@ struct Known {
 pub(super) struct Issuer {
     known: watch::Receiver<Known>,
     wish: Arc<Notify>,
+    /// Where it says what a token is.
+    pub(super) introspection: Line,
+    /// Where it redeems codes.
+    pub(super) redemption: Line,
 }
 
 /// Who keeps them.
@@ -85,7 +90,13 @@ impl Issuer {
             wish: Arc::clone(&wish),
             pace: Pace::default(),
         };
-        Ok((Self { known, wish }, keeper))
+        let issuer = Self {
+            known,
+            wish,
+            introspection: Line::new(),
+            redemption: Line::new(),
+        };
+        Ok((issuer, keeper))
     }
 
     /// The key for a token. One that is not known is looked for at the issuer, at the next look that there may be.

@@ -40,7 +40,11 @@ enum Material {
 
 /// The keys of an issuer that signatures can be checked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Keys(Vec<Key>);
+pub(super) struct Keys {
+    usable: Vec<Key>,
+    /// How many the set has, these among them.
+    listed: usize,
+}
 
 /// What there is for a token.
 #[derive(Debug)]
@@ -64,29 +68,33 @@ impl Keys {
             keys: Vec<Value>,
         }
         let set: Set = serde_json::from_slice(json)?;
+        let listed = set.keys.len();
         let keys = set.keys.into_iter().take(MAX_KEYS).enumerate();
         let keys = keys.filter_map(|(place, value)| {
             let read = Key::read(value);
             read.inspect_err(|reason| tracing::debug!(place, reason, "a key is left out"))
                 .ok()
         });
-        Ok(Self(keys.collect()))
+        Ok(Self {
+            usable: keys.collect(),
+            listed,
+        })
     }
 
-    /// Whether no signature can be checked.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether there are some, and none that can be used.
+    pub(super) fn are_unreadable(&self) -> bool {
+        self.usable.is_empty() && self.listed > 0
     }
 
     /// The key for a token: the one that it names, or the only one that fits its algorithm if it names none.
     pub(super) fn find(&self, header: &Header) -> Found {
         let named = |key: &&Key| header.key_id.is_none() || key.id == header.key_id;
         let fits = |key: &&Key| key.algorithms.contains(&header.algorithm);
-        let mut fitting = self.0.iter().filter(named).filter(fits);
+        let mut fitting = self.usable.iter().filter(named).filter(fits);
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Found::Key(key.material.decoding()),
             (Some(_), Some(_)) => Found::Unfit,
-            (None, _) if header.key_id.is_some() && self.0.iter().any(|key| named(&key)) => {
+            (None, _) if header.key_id.is_some() && self.usable.iter().any(|key| named(&key)) => {
                 Found::Unfit
             }
             (None, _) => Found::Unknown,
@@ -224,7 +232,9 @@ mod tests {
             {"kty": "oct", "k": x},
             {"kty": "new"}, {}, null, 7, [], "key",
         ]));
-        assert!(keys.is_empty(), "{keys:?}");
+        assert!(keys.are_unreadable(), "{keys:?}");
+        let none = read(&json!([]));
+        assert!(!none.are_unreadable() && none.usable.is_empty());
         for wrong in ["", "[]", "{}", "{\"keys\": 1}", "<html>"] {
             assert!(Keys::read(wrong.as_bytes()).is_err(), "{wrong}");
         }

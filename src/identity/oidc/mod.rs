@@ -13,6 +13,8 @@ mod fetch;
 mod introspection;
 mod issuer;
 mod keys;
+mod line;
+mod logout;
 mod pace;
 mod token;
 
@@ -35,6 +37,8 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 const AT_ONCE: usize = 16;
 /// How long a question to an issuer may wait for its place.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon to try again, where nobody knows.
+const SOON: Duration = Duration::from_secs(5);
 /// How many are remembered.
 const TOKENS: u64 = 10_000;
 
@@ -51,7 +55,8 @@ pub struct IssuerConfig {
     pub leeway: Duration,
     /// Who we are where its people log in by a browser; `None`: they do not.
     pub client: Option<ClientConfig>,
-    /// Who we are where it is asked what tokens are that do not say so themselves; `None`: those are not taken.
+    /// Who we are where it is asked what tokens are that do not say so themselves; `None`: those are not taken. At most one has it: another
+    /// one would be shown its tokens.
     pub introspection: Option<ClientSecret>,
 }
 
@@ -78,6 +83,9 @@ pub enum TokenError {
         "this is no access token by its type, at+jwt; if the issuer writes JWT there, set accept_plain_jwt for it"
     )]
     Kind,
+    /// It is of use with a key of its holder's alone (RFC 7800), which nobody proves here: this is no bearer's.
+    #[error("the token is bound to a key (cnf), and only bearer tokens are taken")]
+    Bound,
     /// It is of an issuer that is not known.
     #[error("the issuer of the token is not known")]
     Issuer,
@@ -115,6 +123,8 @@ pub enum TokenError {
 pub struct Oidc {
     issuers: Vec<(IssuerConfig, Issuer)>,
     remembered: Cache<[u8; 32], (Caller, u64)>,
+    /// Logout tokens that were carried out, by issuer and `jti`.
+    carried_out: Cache<(String, String), ()>,
     digester: Digester,
     /// Asks issuers to redeem codes, and what tokens are.
     http: reqwest::Client,
@@ -149,6 +159,10 @@ impl Oidc {
             remembered: Cache::builder()
                 .max_capacity(TOKENS)
                 .time_to_live(REMEMBERED)
+                .build(),
+            carried_out: Cache::builder()
+                .max_capacity(TOKENS)
+                .time_to_live(logout::REMEMBERED)
                 .build(),
             digester: Digester::new(),
             http,

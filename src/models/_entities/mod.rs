@@ -9,6 +9,7 @@ pub mod events;
 pub mod idempotency_keys;
 pub mod messages;
 pub mod nodes;
+pub mod open_streams;
 pub mod runs;
 pub mod sessions;
 pub mod spending;

@@ -26,7 +26,7 @@ impl Supervisor {
         store.forget_expired_answers().await?;
         let now = clock::now();
         store.forget_old_quotas(now).await?;
-        store.forget_ended_sessions(now).await?;
+        store.forget_ended_sessions().await?;
         let before = now.before(config.audit_retention);
         while store.forget_old_acts(before, ACTS).await?.is_some() {}
         if let Some(keep) = config.max_ended_runs {

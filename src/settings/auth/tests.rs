@@ -36,6 +36,51 @@ fn the_mode_is_basic_and_off_only_in_dev_mode() {
     }
 }
 
+/// The positions of users, and nothing else of them.
+#[test]
+fn hashes_of_several_costs_are_told() {
+    let cheap = HASH.replace("$12$", "$04$");
+    let yaml = |first: &str, mode: &str| {
+        json!({"mode": mode, "basic": {"user": "ada", "password_hash": first, "users": [
+            {"name": "eve", "password_hash_env": "EVE_PW_HASH"},
+            {"name": "bob", "password_hash_env": "BOB_PW_HASH"},
+        ]}})
+    };
+    let uneven = |first, mode| {
+        let env = [("EVE_PW_HASH", HASH), ("BOB_PW_HASH", cheap.as_str())];
+        load(&yaml(first, mode), env).unwrap().uneven_hashes()
+    };
+    let told = uneven(HASH, "basic").unwrap();
+    assert!(told.contains("the list: 3)"), "{told}");
+    assert!(
+        !["bob", "eve", "04", "abcdef"]
+            .iter()
+            .any(|it| told.contains(it))
+    );
+    assert!(uneven(&cheap, "both").unwrap().contains("the list: 2)"));
+    assert_eq!(uneven(HASH, "oidc"), None);
+    let even = json!({"basic": {"user": "ada", "password_hash": HASH}});
+    assert_eq!(load(&even, []).unwrap().uneven_hashes(), None);
+}
+
+/// Each would see the others' tokens.
+#[test]
+fn one_issuer_is_asked_what_tokens_are() {
+    let issuer = |name: &str, introspection: Value| json!({"issuer": name, "audience": "parley", "introspection": introspection});
+    let asked = || json!({"client_id": "parley", "client_secret_env": "CLIENT_SECRET"});
+    let read = |second: Value| {
+        let issuers = [
+            issuer("https://a.example", asked()),
+            issuer("https://b.example", second),
+        ];
+        let yaml = json!({"mode": "oidc", "oidc": issuers});
+        load(&yaml, [("CLIENT_SECRET", "secret")]).map(|auth| auth.issuers.len())
+    };
+    assert_eq!(read(json!({})), Ok(2));
+    let mistake = "settings.auth.oidc: introspection".to_owned();
+    assert_eq!(read(asked()), Err(vec![mistake]));
+}
+
 #[test]
 fn users_have_names_hashes_and_scopes() {
     let yaml = json!({"basic": {"user": "ada", "password_hash": HASH, "users": [

@@ -53,7 +53,8 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretStr
     Ok(text.map(SecretString::from))
 }
 
-/// Further users of Basic auth: a list, each with these keys. No two have the same name.
+/// Further users of Basic auth: a list, each with these keys. No two have the same name. Their hashes should have one cost: otherwise the time
+/// of an answer tells whether there is such a name, of which the boot warns.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(default)]
@@ -105,7 +106,7 @@ pub(in crate::settings) struct Issuer {
 }
 
 /// People of this issuer log in by a browser, at `/auth/login` (authorization code flow with PKCE). The issuer must know the address
-/// `/auth/callback` under the public address (`HOST`), which must be https (http for loopback alone).
+/// `/auth/callback` under the public address (`HOST`), which must be https without a path (http for loopback alone, and not in production).
 #[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(default)]
@@ -121,12 +122,14 @@ pub(in crate::settings) struct Login {
     pub(in crate::settings) scopes: Option<Vec<String>>,
     /// What everybody who logs in may do, whatever the issuer gives: for issuers that know no scopes but their own.
     pub(in crate::settings) grants: Vec<String>,
-    /// Whether the issuer may end logins here, at `/auth/backchannel-logout` (OpenID Connect Back-Channel Logout).
+    /// Whether the issuer may end logins here, at `/auth/backchannel-logout` (OpenID Connect Back-Channel Logout). Its logout tokens are taken
+    /// for five minutes from their `iat` on, each once by a process.
     pub(in crate::settings) backchannel_logout: bool,
 }
 
 /// Access tokens that are no JWTs: this issuer is asked what they are (RFC 7662), and its word goes for 30 seconds. Its answer must name one
-/// of the audiences above.
+/// of the audiences above. One issuer alone may have this: of a token that says nothing by itself nobody knows whose it is, so each would be
+/// shown the others'.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(default)]

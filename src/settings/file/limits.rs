@@ -27,7 +27,7 @@ pub(in crate::settings) struct Limits {
 }
 
 /// What one owner of runs may have: a user, or a subject of an issuer. What is over it is answered 429. All processes on the same database count together,
-/// but for streams, of which each counts its own. If one is not set: no bound.
+/// of streams on PostgreSQL alone: on a SQLite file each counts its own. If one is not set: no bound.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(default)]
@@ -36,7 +36,7 @@ pub(in crate::settings) struct PerOwner {
     pub(in crate::settings) run_creations_per_minute: Option<Limit<1>>,
     /// Runs that are not over, at the same time.
     pub(in crate::settings) live_runs: Option<Limit<1>>,
-    /// Open streams at this process, those by a ticket for a run of the owner's among them.
+    /// Open streams, those by a ticket for a run of the owner's among them.
     pub(in crate::settings) streams: Option<Limit<1>>,
     /// Tokens, in and out, that providers have counted within a day (UTC); where one has not, say because the turn was stopped or broke
     /// off, a quarter of the bytes that were sent and had come. A run that is going on when they are used up fails before its next turn, with the

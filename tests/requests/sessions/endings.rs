@@ -66,6 +66,10 @@ async fn the_issuer_ends_logins_where_a_setting_lets_it() {
         ("exp", json!(now() - 1)),
         ("exp", Value::Null),
         ("iat", Value::Null),
+        ("iat", json!("now")),
+        ("iat", json!(now() + 60)),
+        ("iat", json!(now() - 600)),
+        ("jti", json!(7)),
         ("jti", Value::Null),
         ("sub", Value::Null),
     ] {
@@ -82,11 +86,13 @@ async fn the_issuer_ends_logins_where_a_setting_lets_it() {
     for browser in [&mut one, &mut two, &mut eve] {
         assert!(house.is_in(browser).await);
     }
-    let sid = house
-        .logout_token(|token| token.claim("sid", json!("s-1")))
-        .await;
+    let once =
+        || house.logout_token(|token| token.claim("sid", json!("s-1")).claim("jti", json!("x")));
+    let sid = once().await;
     assert_eq!(sid.status, 200, "{}", sid.text);
     assert!(!house.is_in(&mut one).await);
+    // What was carried out is not carried out again.
+    refused(&once().await);
     assert!(house.is_in(&mut two).await && house.is_in(&mut eve).await);
     let sub = house
         .logout_token(|token| token.header("typ", json!("JWT")))

@@ -1,9 +1,13 @@
 //! People in a browser: they log in at the issuer, and a cookie says who they are.
 
+mod cookies;
 mod endings;
 mod wrong;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use parley::simulator::Script;
 use serde_json::{Value, json};
@@ -78,6 +82,10 @@ impl Browser {
 impl House {
     /// With these settings of the login over the usual ones.
     async fn new(login: Value, auth: Value) -> Self {
+        Self::with(login, json!({"auth": auth})).await
+    }
+
+    async fn with(login: Value, over: Value) -> Self {
         let key = Arc::new(Key::p256("k"));
         let issuer = Issuer::start(&key).await;
         let mut one = json!({"issuer": issuer.url, "audience": "parley", "leeway_seconds": 0,
@@ -88,7 +96,7 @@ impl House {
             "auth": {"mode": "oidc", "oidc": [one]},
             "rate_limit": {"run_creations_per_minute": 1_000},
         });
-        merge(&mut settings["auth"], &auth);
+        merge(&mut settings, &over);
         let app = TestApp::with(Script::text("Hello."), settings).await;
         let house = Self { app, issuer, key };
         house.know("ada", "s-1");
@@ -137,9 +145,9 @@ impl House {
         let sent = self.app.client().get(location).send().await.unwrap();
         assert_eq!(sent.status(), 302);
         let back = sent.headers()["location"].to_str().unwrap();
-        let path = back.strip_prefix("http://localhost:5150").unwrap();
-        assert!(path.starts_with("/auth/callback?"), "{path}");
-        path.to_owned()
+        let (ours, _) = back.split_once("/auth/callback?").unwrap();
+        assert!(["http://localhost:5150", "https://parley.example"].contains(&ours));
+        back[ours.len()..].to_owned()
     }
 
     async fn browser(&self) -> Browser {
@@ -164,11 +172,15 @@ impl House {
     }
 
     async fn logout_token(&self, change: impl FnOnce(Token) -> Token) -> Answer {
+        // Each is a logout of its own.
+        static LOGOUTS: AtomicUsize = AtomicUsize::new(0);
+        let id = LOGOUTS.fetch_add(1, Ordering::Relaxed);
         let events = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
         let token = Token::of(&self.issuer.url, &self.key)
             .header("typ", json!("logout+jwt"))
             .claim("aud", json!("parley web"))
             .claim("scope", Value::Null)
+            .claim("jti", json!(format!("logout {id}")))
             .claim("events", events);
         let token = change(token).signed(&self.key);
         self.send_logout(&format!("logout_token={token}")).await
@@ -365,6 +377,12 @@ async fn an_issuer_that_is_down_is_come_back_to() {
         (503, "issuer-unavailable")
     );
     assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
+    // However often somebody comes back, the issuer is asked now and then.
+    for _ in 0..50 {
+        assert_eq!(late.ask(&house.app, "GET", &path).await.status, 503);
+    }
+    let asked = house.issuer.redemptions();
+    assert!((2..12).contains(&asked), "{asked}");
     assert!(house.is_in(&mut ada).await);
     house.app.close().await;
 }

@@ -26,6 +26,8 @@ async fn what_was_not_begun_here_is_no_login() {
     // Another browser, such as one that was sent a link.
     failed(&Browser::default().ask(app, "GET", &path).await);
     let (start, rest) = path.split_once("state=").unwrap();
+    let (_, iss) = rest.split_once('&').unwrap();
+    assert!(iss.starts_with("iss="), "{iss}");
     let (state, rest) = rest.split_once('&').unwrap();
     for state in [
         "",
@@ -55,11 +57,14 @@ async fn what_was_not_begun_here_is_no_login() {
         )
         .await,
     );
+    // An issuer that says with each answer that it is its own has not sent one that does not (RFC 9207).
+    let unsaid = path.replace(&format!("&{iss}"), "");
+    failed(&ada.ask(app, "GET", &unsaid).await);
     let refused = ada
         .ask(
             app,
             "GET",
-            &format!("/auth/callback?state={state}&error=access_denied"),
+            &format!("/auth/callback?state={state}&error=access_denied&{iss}"),
         )
         .await;
     failed(&refused);

@@ -9,7 +9,7 @@ use parley::identity::{
 use serde_json::{Value, json};
 
 use super::{ask, taking};
-use crate::support::{Issuer, Key, Mood, Token, now};
+use crate::support::{Issuer, Key, Mood, Token, now, within};
 
 /// With characters that must be encoded on their way.
 const SECRET: &str = "a:b c+d%2F/é";
@@ -110,8 +110,8 @@ async fn what_an_issuer_does_not_vouch_for_comes_not_in() {
         ("exp", json!(now() - 1), TokenError::Expired),
         ("exp", json!(-1e300), TokenError::Expired),
         ("nbf", json!(now() + 60), TokenError::NotYetValid),
-        ("token_type", json!("DPoP"), TokenError::Kind),
-        ("cnf", json!({"jkt": "x"}), TokenError::Kind),
+        ("token_type", json!("DPoP"), TokenError::Bound),
+        ("cnf", json!({"jkt": "x"}), TokenError::Bound),
     ] {
         house.say("opaque", name, value.clone());
         let answer = house.ask("opaque").await;
@@ -149,31 +149,77 @@ async fn guesses_do_not_hammer_the_issuer() {
 
 #[tokio::test]
 async fn while_the_issuer_is_in_trouble_nobody_knows() {
-    let house = House::new(60).await;
-    for token in ["right", "other", "third"] {
-        house.issuer.say(token, house.good());
-    }
-    assert!(house.ask("right").await.is_ok());
-    let nobody_knows = async |token: &str| {
-        let answer = house.ask(token).await;
-        let unknown = matches!(answer, Err(Denied::Token(TokenError::Unavailable { .. })));
-        assert!(unknown, "{answer:?}");
-    };
-    for mood in [
-        Mood::Failing,
-        Mood::Garbage,
-        Mood::Endless,
-        Mood::Redirecting,
+    for trouble in [
+        Some(Mood::Failing),
+        Some(Mood::Garbage),
+        Some(Mood::Endless),
+        Some(Mood::Redirecting),
+        // It does not know us any more: no fault of the token's.
+        None,
     ] {
-        house.issuer.feel(mood);
-        nobody_knows("other").await;
-        assert!(house.ask("right").await.is_ok(), "{mood:?}");
+        let house = House::new(60).await;
+        for token in ["right", "other"] {
+            house.issuer.say(token, house.good());
+        }
+        assert!(house.ask("right").await.is_ok());
+        match trouble {
+            Some(mood) => house.issuer.feel(mood),
+            None => house.issuer.expect("another secret"),
+        }
+        let answer = house.ask("other").await;
+        assert!(is_put_off(&answer), "{trouble:?}: {answer:?}");
+        assert!(house.ask("right").await.is_ok(), "{trouble:?}");
+        house.issuer.feel(Mood::Well);
+        house.issuer.expect(SECRET);
+        // It is asked again when it is time, and then by everybody.
+        let there_again = async {
+            while is_put_off(&house.ask("other").await) {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the issuer to be asked again", there_again).await;
+        assert!(house.ask("other").await.is_ok(), "{trouble:?}");
+        house.oidc.end().await;
     }
-    house.issuer.feel(Mood::Well);
-    assert!(house.ask("other").await.is_ok());
-    // It does not know us any more: no fault of the token's.
-    house.issuer.expect("another secret");
-    nobody_knows("third").await;
+}
+
+fn is_put_off(answer: &Result<Admitted, Denied>) -> bool {
+    matches!(answer, Err(Denied::Token(TokenError::Unavailable { .. })))
+}
+
+/// Whoever sends tokens that nobody knows makes an issuer that is down work no more than now and then, and us say so once.
+#[tokio::test]
+async fn an_issuer_in_trouble_is_left_alone_for_a_while() {
+    let house = House::new(100_000).await;
+    // Where to ask is known.
+    house.issuer.say("right", house.good());
+    assert!(house.ask("right").await.is_ok());
+    let began = std::time::Instant::now();
+    house.issuer.feel(Mood::Failing);
+    let answers = futures_util::future::join_all((0..500).map(async |number| {
+        let answer = house.ask(&format!("guess-{number}")).await;
+        assert!(is_put_off(&answer), "{answer:?}");
+    }));
+    answers.await;
+    // As many as there are places may have been on their way; then one after a second, two, four …
+    let most = 17 + usize::try_from(began.elapsed().as_secs()).unwrap();
+    let asked = house.issuer.introspections();
+    assert!((2..=most).contains(&asked), "{asked}");
+    for number in 0..500 {
+        assert!(is_put_off(&house.ask(&format!("more-{number}")).await));
+    }
+    let most = most + 1 + usize::try_from(began.elapsed().as_secs()).unwrap();
+    assert!(house.issuer.introspections() <= most);
+    house.oidc.end().await;
+}
+
+#[tokio::test]
+async fn of_many_with_the_same_token_one_asks() {
+    let house = House::new(3).await;
+    house.issuer.say("right", house.good());
+    let answers = futures_util::future::join_all((0..50).map(|_| house.ask("right"))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(house.issuer.introspections(), 1);
     house.oidc.end().await;
 }
 

@@ -159,6 +159,23 @@ async fn known_keys_go_on_without_their_issuer() {
     app.close().await;
 }
 
+/// An issuer that has no key any more has taken all of them back.
+#[tokio::test]
+async fn an_empty_set_of_keys_takes_back_what_was_there() {
+    let key = Key::p256("k");
+    let issuer = Issuer::start(&key).await;
+    let app = taking(&issuer).await;
+    let token = Token::of(&issuer.url, &key);
+    assert_eq!(ask(&app, &token.signed(&key)).await.status, 200);
+    issuer.publish(&[]);
+    // Somebody with a key that is not known has it looked at.
+    let unknown = token.clone().header("kid", json!("new")).signed(&key);
+    assert_eq!(ask(&app, &unknown).await.status, 401);
+    let fresh = token.claim("jti", json!("fresh")).signed(&key);
+    assert_eq!(ask(&app, &fresh).await.status, 401);
+    app.close().await;
+}
+
 /// Whatever it answers: known keys go on, others are put off, nothing is followed to elsewhere.
 #[tokio::test]
 async fn an_issuer_that_talks_nonsense_is_one_that_is_down() {

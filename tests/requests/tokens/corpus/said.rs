@@ -101,7 +101,7 @@ impl Bench {
         all
     }
 
-    fn wrong_claims(&self) -> [(&'static str, Value); 8] {
+    fn wrong_claims(&self) -> [(&'static str, Value); 9] {
         let (issuer, now, subject) = (&self.issuer, now(), "a".repeat(256));
         [
             (
@@ -155,9 +155,15 @@ impl Bench {
                     1e300
                 ]),
             ),
+            // Of use with a key that nobody proves here (DPoP, mTLS).
+            (
+                "cnf",
+                json!([{"jkt": "x"}, {"x5t#S256": "x"}, {"jwk": self.own.jwk()}, {}, "x"]),
+            ),
             (
                 "iat",
                 json!([
+                    null,
                     now + 60,
                     now + 3_600,
                     -1,

@@ -118,7 +118,7 @@ async fn one_more_than_there_may_be_is_told_so() {
     ] {
         for path in ["/api/stream/x", "/api/providers"] {
             let request = format!(
-                "GET {path} HTTP/1.1\r\nhost: x\r\norigin: {origin}\r\nsec-fetch-mode: cors\r\n\r\n"
+                "GET {path} HTTP/1.1\r\nhost: localhost\r\norigin: {origin}\r\nsec-fetch-mode: cors\r\n\r\n"
             );
             let answer = ask(&app, HERE, request.as_bytes()).await;
             let head = answer.split("\r\n\r\n").next().unwrap();

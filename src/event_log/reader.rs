@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Weak},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -23,6 +24,9 @@ use crate::{
 const PAGE: u64 = 64;
 const PAGE_BYTES: u64 = 256 * 1024;
 
+/// Deltas that come closer together than this are quick.
+const QUICK: Duration = Duration::from_millis(1);
+
 /// An open log. Holds one segment at most, and no connection.
 pub struct Reader {
     store: Store,
@@ -36,6 +40,8 @@ pub struct Reader {
     stored: VecDeque<Bytes>,
     /// Whether the final event was read.
     over: bool,
+    /// When it was woken last.
+    woken: Option<Instant>,
     /// By which it is counted.
     _counted: Weak<()>,
 }
@@ -56,6 +62,7 @@ impl Reader {
             segment: None,
             stored: VecDeque::new(),
             over: false,
+            woken: None,
             _counted: counted,
         }
     }
@@ -93,6 +100,20 @@ impl Reader {
             if self.head.changed().await.is_err() {
                 return Ok(None);
             }
+            self.gather().await;
+        }
+    }
+
+    /// Where deltas come quicker than anybody can see, lets all other tasks go first, so that several of them are sent in one write. A
+    /// write costs more than all else that a delta takes.
+    async fn gather(&mut self) {
+        let now = Instant::now();
+        let quick = self
+            .woken
+            .is_some_and(|before| now.duration_since(before) < QUICK);
+        self.woken = Some(now);
+        if quick {
+            tokio::task::yield_now().await;
         }
     }
 

@@ -144,9 +144,10 @@ impl Authenticator {
             .as_ref()
             .filter(|_| is("bearer") && !given.is_empty())
         {
-            let caller = match oidc.check(given).await {
+            // In a box, as all that asks an issuer: its memory would be every request's, whoever sends it.
+            let caller = match Box::pin(oidc.check(given)).await {
                 Err(TokenError::Malformed) if oidc.introspects(given) => {
-                    self.introspect(oidc, given, client).await?
+                    Box::pin(self.introspect(oidc, given, client)).await?
                 }
                 checked => checked.map_err(|error| self.refused(error, client))?,
             };

@@ -131,7 +131,7 @@ async fn session(guards: &Guards, cookies: &[&str]) -> Result<Option<Caller>, Pr
     let Some(sessions) = &guards.sessions else {
         return Ok(None);
     };
-    let checked = sessions.check(cookies).await;
+    let checked = Box::pin(sessions.check(cookies)).await;
     checked.map_err(|error| RunError::from(error).into())
 }
 

@@ -1,11 +1,18 @@
 //! Text is compressed on its way out where the client takes it so; streams never are, since what is held back to be packed is late.
 
+use std::{convert::Infallible, future::ready};
+
 use axum::{
     Router,
-    http::{Extensions, HeaderMap, StatusCode, Version, header},
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, header},
+    middleware::{Next, from_fn},
+    response::{IntoResponse as _, Response},
 };
 use loco_rs::{Result, app::AppContext, controller::middleware::MiddlewareLayer};
-use tower_http::compression::{CompressionLayer, Predicate as _, predicate::SizeAbove};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower_http::compression::{CompressionLayer, predicate::SizeAbove};
 
 /// Smaller answers fit into one packet as they are.
 const LEAST_BYTES: u16 = 1_024;
@@ -40,12 +47,30 @@ impl MiddlewareLayer for Compression {
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
-        let layer = CompressionLayer::new().compress_when(SizeAbove::new(LEAST_BYTES).and(is_text));
-        Ok(app.layer(layer))
+        Ok(app.layer(from_fn(compress)))
     }
 }
 
-fn is_text(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+/// Only what gains by it goes through the layer, which puts something around each body: a stream is polled for each delta.
+async fn compress(request: Request, next: Next) -> Response {
+    let mut asked = Request::new(Body::empty());
+    if let Some(accepted) = request.headers().get(header::ACCEPT_ENCODING) {
+        let headers = asked.headers_mut();
+        headers.insert(header::ACCEPT_ENCODING, accepted.clone());
+    }
+    let answer = next.run(request).await;
+    if !is_text(answer.headers()) {
+        return answer;
+    }
+    let mut answer = Some(answer);
+    let answered =
+        service_fn(move |_| ready(Ok::<_, Infallible>(answer.take().unwrap_or_default())));
+    let layer = CompressionLayer::new().compress_when(SizeAbove::new(LEAST_BYTES));
+    let Ok(packed) = layer.layer(answered).oneshot(asked).await;
+    packed.into_response()
+}
+
+fn is_text(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();

@@ -9,6 +9,7 @@
 //! **May import:** orchestrator, identity, views, conversation.
 
 mod auth;
+mod catch_panic;
 mod challenge;
 mod compression;
 mod cors;
@@ -82,6 +83,7 @@ pub fn stack(
         layers.any(|layer| layer.name() == name && layer.is_enabled())
     };
     let (compression, secure_headers) = (enabled("compression"), enabled("secure_headers"));
+    let catch_panic = enabled("catch_panic");
     for name in [
         "compression",
         "cors",
@@ -94,6 +96,12 @@ pub fn stack(
     ] {
         layers.retain(|layer| layer.name() != name);
     }
+    layers.replace(
+        "catch_panic",
+        Box::new(catch_panic::CatchPanic {
+            enable: catch_panic,
+        }),
+    );
     if !secure_headers {
         layers.replace("secure_headers", Box::new(secure_headers::layer()));
     }

@@ -1,11 +1,8 @@
 //! The bytes of an answer into frames, bounded in size and in silence.
 
-use std::{
-    future::Future,
-    pin::{Pin, pin},
-    time::Duration,
-};
+use std::{future::Future, pin::pin, time::Duration};
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
     task::coop::unconstrained,
     time::{Instant, Sleep, sleep_until},
@@ -89,17 +86,19 @@ fn unreadable(error: SseError) -> AttemptFailure {
     AttemptFailure::new(FailureCode::Malformed, error.to_string())
 }
 
-/// A timer that is wound up once for many waits: as long as each ends before its time, which moves on with it, nothing is done but a look
-/// at the clock when it rings.
+/// A timer for many waits. As long as each ends before its time, which moves on with it, nothing is wound up again, and nothing looked at
+/// before it rings.
 #[derive(Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
+struct Alarm {
+    bell: FuturesUnordered<Sleep>,
+    rings: Option<Instant>,
+}
 
 impl Alarm {
     /// What the future comes to, if that is before its time.
     async fn before<T>(&mut self, due: Instant, future: impl Future<Output = T>) -> Option<T> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if sleep.deadline() > due {
-            sleep.as_mut().reset(due);
+        if self.rings.is_none_or(|rings| rings > due) {
+            self.wind_up(due);
         }
         let mut future = pin!(future);
         loop {
@@ -107,14 +106,21 @@ impl Alarm {
                 biased;
                 done = &mut future => return Some(done),
                 // Also where the future has used up all that a task may do at once.
-                () = unconstrained(sleep.as_mut()) => {
+                _ = unconstrained(self.bell.next()) => {
                     if Instant::now() >= due {
+                        self.rings = None;
                         return None;
                     }
-                    sleep.as_mut().reset(due);
+                    self.wind_up(due);
                 }
             }
         }
+    }
+
+    fn wind_up(&mut self, due: Instant) {
+        self.bell.clear();
+        self.bell.push(sleep_until(due));
+        self.rings = Some(due);
     }
 }
 

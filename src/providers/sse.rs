@@ -77,7 +77,7 @@ impl SseReader {
 
     /// The next bytes, once there is no complete event in those before them.
     pub(super) fn push(&mut self, piece: Bytes) {
-        debug_assert!(self.at == self.piece.len());
+        debug_assert!(self.piece.is_empty());
         self.piece = piece;
         self.at = 0;
     }
@@ -98,7 +98,9 @@ impl SseReader {
             self.after_cr &= rest.is_empty();
             let Some(end) = memchr2(b'\n', b'\r', rest) else {
                 self.line.extend_from_slice(rest);
-                self.at = self.piece.len();
+                // Given back at once: the connection reads on into the same memory.
+                self.piece = Bytes::new();
+                self.at = 0;
                 self.event.bounded(self.line.len(), self.max_bytes)?;
                 return Ok(false);
             };

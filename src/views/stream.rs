@@ -4,7 +4,7 @@
 //! The heartbeat is the single line `:`; with a blank line after it, one much-used client delivers an empty message. `retry` rides
 //! inside the first block for the same reason.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, time::Duration};
 
 use axum::{
     body::Body,
@@ -17,7 +17,7 @@ use futures_util::{
     future::{BoxFuture, FutureExt as _},
     stream::{self, FuturesUnordered},
 };
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::problem::with_causes;
 use crate::conversation::RunError;
@@ -94,12 +94,17 @@ struct Sending<B> {
     prefix: Option<String>,
     /// When something was sent last.
     sent: Instant,
-    /// Rings at the earliest moment at which it may have been silent for too long: it is not wound up again with each block.
-    silence: Pin<Box<Sleep>>,
     /// The request that it answers.
     span: tracing::Span,
-    /// Holds one, which is looked at when it rings and not with each block: a look costs locks that all streams share.
-    leave: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// What is looked at when it rings, and not with each block: a look costs locks that all streams share.
+    bells: FuturesUnordered<BoxFuture<'static, Bell>>,
+}
+
+enum Bell {
+    /// The stream is to end.
+    Leave,
+    /// It may have been silent for too long: the timer is not wound up again with each block.
+    Silence,
 }
 
 fn body<B: Blocks>(
@@ -112,10 +117,10 @@ fn body<B: Blocks>(
         heartbeat: settings.heartbeat,
         prefix: Some(format!("retry: {}\n", settings.retry.as_millis())),
         sent: Instant::now(),
-        silence: Box::pin(tokio::time::sleep(settings.heartbeat)),
         span: tracing::Span::current(),
-        leave: std::iter::once(leave.boxed()).collect(),
+        bells: std::iter::once(leave.map(|()| Bell::Leave).boxed()).collect(),
     };
+    sending.wind_up(sending.sent);
     stream::unfold(sending, |mut sending| async {
         let bytes = sending.next().await?;
         Some((Ok(bytes), sending))
@@ -141,19 +146,27 @@ impl<B: Blocks> Sending<B> {
                     self.sent = Instant::now();
                     return Some(self.prefixed(bytes));
                 }
-                _ = self.leave.next() => return None,
-                () = &mut self.silence => {
-                    let (now, due) = (Instant::now(), self.sent + self.heartbeat);
-                    if due > now {
-                        self.silence.as_mut().reset(due);
+                bell = self.bells.next() => {
+                    let Some(Bell::Silence) = bell else {
+                        return None;
+                    };
+                    let now = Instant::now();
+                    if self.sent + self.heartbeat > now {
+                        self.wind_up(self.sent);
                         continue;
                     }
                     self.sent = now;
-                    self.silence.as_mut().reset(now + self.heartbeat);
+                    self.wind_up(now);
                     return Some(Bytes::from_static(b":\n"));
                 }
             }
         }
+    }
+
+    /// Lets the bell ring when it has been silent for too long since then.
+    fn wind_up(&self, since: Instant) {
+        let silence = tokio::time::sleep_until(since + self.heartbeat);
+        self.bells.push(silence.map(|()| Bell::Silence).boxed());
     }
 
     /// The first blocks with `retry` before them, in one piece; all others as they are.

@@ -7,6 +7,7 @@ mod chunk;
 mod clock;
 mod figures;
 mod flood;
+mod growth;
 mod http;
 mod listening;
 mod memory;
@@ -78,7 +79,7 @@ fn run() -> Result<()> {
 async fn carry_out(options: Options) -> Result<()> {
     let provider = Provider::start(Plan::paced(20)).await?;
     let (settings, login) = match options.command {
-        Command::Table => ("", None),
+        Command::Table | Command::Growth => ("", None),
         Command::Soak => (soak::SETTINGS, None),
         Command::Flood => (flood::SETTINGS, Some(flood::HASH.to_owned())),
     };
@@ -105,6 +106,7 @@ async fn carry_out(options: Options) -> Result<()> {
         }
         Command::Soak => soak::soak(provider, &starter, options.soak).await,
         Command::Flood => flood::flood(provider, &starter, options.flood).await,
+        Command::Growth => growth::growth(provider, &starter, options.growth).await,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{clock, flood, soak};
 const USAGE: &str = "parley-load [--quick] [--only NAME,…] [--json FILE]
 parley-load soak [--minutes N] [--runs N] [--readers N]
 parley-load flood [--logins N] [--seconds N] [--addresses N]
+parley-load growth [--growth-runs N]
 each with [--no-pin] [--database URL] [--parley FILE] [--relay FILE]";
 
 /// The rows' names, for `--only`.
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Table,
     Soak,
     Flood,
+    Growth,
 }
 
 /// All of it.
@@ -47,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) relay: PathBuf,
     pub(crate) soak: soak::Size,
     pub(crate) flood: flood::Size,
+    /// How many runs there are to be in all, where it is looked whether memory grows.
+    pub(crate) growth: u64,
 }
 
 impl Options {
@@ -59,6 +63,7 @@ impl Options {
         let command = match args.peek().map(String::as_str) {
             Some("soak") => Command::Soak,
             Some("flood") => Command::Flood,
+            Some("growth") => Command::Growth,
             _ => Command::Table,
         };
         if command != Command::Table {
@@ -84,6 +89,7 @@ impl Options {
                 seconds: 10,
                 addresses: 1,
             },
+            growth: 10_000,
         };
         while let Some(arg) = args.next() {
             let mut value = || {
@@ -103,6 +109,7 @@ impl Options {
                 "--readers" => options.soak.readers = number(&value()?)?,
                 "--logins" => options.flood.logins = number(&value()?)?,
                 "--seconds" => options.flood.seconds = number(&value()?)?,
+                "--growth-runs" => options.growth = number(&value()?)?,
                 "--addresses" => options.flood.addresses = number(&value()?)?,
                 _ => bail!("{arg} is unknown\n{USAGE}"),
             }

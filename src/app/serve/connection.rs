@@ -1,14 +1,26 @@
 //! One connection, from its first byte to its last.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    future::{self, Future},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, extract::ConnectInfo};
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::conn::auto::Builder,
+    server::{conn::auto::Builder, graceful::GracefulConnection},
 };
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::{
+    net::TcpStream,
+    sync::Notify,
+    time::{Instant, error::Elapsed, timeout, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
@@ -34,6 +46,17 @@ const HEADERS: u32 = 16 * 1024;
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
 
+/// How connections are spoken with that are known to be HTTP/1.1.
+fn http_1(options: &ServeOptions) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .max_buf_size(BUFFER)
+        // hyper counts the time between two requests as header time.
+        .header_read_timeout(options.keep_alive);
+    builder
+}
+
 /// How connections are spoken with.
 pub(super) fn builder(options: &ServeOptions, streams: Streams) -> Builder<Streams> {
     let mut builder = Builder::new(streams);
@@ -41,7 +64,6 @@ pub(super) fn builder(options: &ServeOptions, streams: Streams) -> Builder<Strea
         .http1()
         .timer(TokioTimer::new())
         .max_buf_size(BUFFER)
-        // hyper counts the time between two requests as header time.
         .header_read_timeout(options.keep_alive);
     builder
         .http2()
@@ -71,48 +93,91 @@ impl Attendant {
     /// Answers whoever is there until the connection ends.
     pub(super) async fn attend(self, stream: TcpStream, peer: SocketAddr) {
         let options = &self.options;
+        let until = Instant::now() + options.header_timeout;
+        let speaks = tokio::select! {
+            speaks = timeout_at(until, speaks_http_1(&stream)) => speaks,
+            // Nothing is open on it: it ends at once.
+            () = self.ended.cancelled() => return,
+        };
         let first = Arc::new(Notify::new());
-        let streams = Streams::new(options.write_timeout, self.streams);
-        let service = service(self.router, peer, Arc::clone(&first));
+        let streams = Streams::new(options.write_timeout, self.streams.clone());
+        let service = service(self.router.clone(), peer, Arc::clone(&first));
         let io = TokioIo::new(patient(stream, options.write_timeout));
-        let builder = builder(options, streams.clone());
-        let mut connection = pin!(builder.serve_connection(io, service));
-        let first_request = tokio::time::timeout(options.header_timeout, first.notified());
+        let asked = timeout_at(until, first.notified());
+        let ended = match speaks {
+            Ok(true) => {
+                let connection = pin!(http_1(options).serve_connection(io, service));
+                self.see_off(connection, asked, future::pending()).await
+            }
+            // Apart, so that the others do not take the memory of these.
+            Ok(false) => {
+                let speaking = async {
+                    let builder = builder(options, streams.clone());
+                    let connection = pin!(builder.serve_connection(io, service));
+                    let idle = streams.idle(options.keep_alive);
+                    self.see_off(connection, asked, idle).await
+                };
+                Box::pin(speaking).await
+            }
+            Err(_) => Some("it asked for nothing".to_owned()),
+        };
+        if let Some(reason) = ended {
+            tracing::debug!(%peer, reason, "a connection ended early");
+        }
+    }
+
+    /// Serves the connection to its end. `asked` is ready at its first request, or when that is late; `idle` when it may be closed, with
+    /// whoever is there having nothing open. The reason, if it ended early.
+    async fn see_off<C>(
+        &self,
+        mut connection: Pin<&mut C>,
+        asked: impl Future<Output = Result<(), Elapsed>>,
+        idle: impl Future<Output = ()> + Send,
+    ) -> Option<String>
+    where
+        C: GracefulConnection<Error: Display>,
+    {
+        let early = |ended: C::Output| ended.err().map(|error| error.to_string());
         let asked = tokio::select! {
-            ended = &mut connection => return tell(peer, ended),
+            ended = &mut connection => return early(ended),
             // Nothing is open on it: it ends at once.
             () = self.ended.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                return tell(peer, connection.await);
+                return early(connection.await);
             }
-            asked = first_request => asked,
+            asked = asked => asked,
         };
         if asked.is_err() {
-            return tracing::debug!(%peer, "a connection asked for nothing");
+            return Some("it asked for nothing".to_owned());
         }
         // Looked at when they ring, and not with each write.
         let mut bells = FuturesUnordered::new();
-        bells.push(
-            streams
-                .idle(options.keep_alive)
-                .map(|()| Bell::Idle)
-                .boxed(),
-        );
+        bells.push(idle.map(|()| Bell::Idle).boxed());
         bells.push(self.ended.cancelled().map(|()| Bell::Ended).boxed());
         let bell = tokio::select! {
             biased;
-            ended = &mut connection => return tell(peer, ended),
+            ended = &mut connection => return early(ended),
             bell = bells.next() => bell,
         };
         connection.as_mut().graceful_shutdown();
         match bell {
             Some(Bell::Idle) => {
                 // Of a client that is there, nothing is open any more.
-                let ended = tokio::time::timeout(options.header_timeout, connection).await;
-                ended.map_or_else(|_| (), |ended| tell(peer, ended));
+                let ended = timeout(self.options.header_timeout, connection).await;
+                ended.ok().and_then(early)
             }
-            Some(Bell::Ended) | None => tell(peer, connection.await),
+            Some(Bell::Ended) | None => early(connection.await),
         }
+    }
+}
+
+/// Whether the first bytes are of no preface of HTTP/2 (RFC 9113, section 3.4). Looked at where they are: a connection that is handed them
+/// by itself takes twice the memory for what follows.
+async fn speaks_http_1(stream: &TcpStream) -> bool {
+    let mut first = [0; 3];
+    match stream.peek(&mut first).await {
+        Ok(count) => !b"PRI".starts_with(&first[..count]),
+        Err(_) => false,
     }
 }
 
@@ -122,12 +187,6 @@ enum Bell {
     Idle,
     /// The server ends.
     Ended,
-}
-
-fn tell(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(error) = ended {
-        tracing::debug!(%peer, error, "a connection ended early");
-    }
 }
 
 /// The router, told who is connected.

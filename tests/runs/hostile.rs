@@ -64,7 +64,8 @@ async fn a_run_on_each_ends_with_its_code_while_another_is_completed() {
     let mut settings = json!({
         "timeouts": {"first_delta_ms": 2_000},
         "retry": {"max_attempts": 2},
-        "limits": {"turn_text_bytes": 100_000},
+        // Few bytes, so that a busy machine comes to their end in time, too.
+        "limits": {"turn_text_bytes": 100_000, "provider_event_bytes": 100_000},
     });
     for (number, (server, _)) in servers.iter().enumerate() {
         let provider = json!({"kind": "openai", "base_url": format!("{}/v1", server.base)});

@@ -153,11 +153,15 @@ impl Reader<'_> {
             secret_files: Vec::new(),
             vain_files: Vec::new(),
         };
-        let plain = PLAIN.iter().filter_map(|name| self.env.file_in_vain(name));
-        settings.vain_files = plain.collect();
-        settings.vain_files.append(&mut self.vain_files);
+        settings.vain_files = self.vain_files();
         settings.secret_files = std::mem::take(&mut self.secret_files);
         settings
+    }
+
+    /// All that name files in vain, those of providers' addresses at the end.
+    fn vain_files(&mut self) -> Vec<String> {
+        let plain = PLAIN.iter().filter_map(|name| self.env.file_in_vain(name));
+        plain.chain(self.vain_files.drain(..)).collect()
     }
 
     /// The secret of that name, from the environment or from a file, if it is set.

@@ -135,7 +135,7 @@ fn of_settings(settings: &Settings, environment: &LocoEnvironment, config: &Conf
         )),
         Ok(()) if settings.auth.lets_nobody_in() => checks.push(warning(
             "login: none",
-            "the API answers 401: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (`task hash_password`), an issuer of tokens (AUTH_MODE=oidc, \
+            "the API answers 401: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (`parley-cli task hash_password`), an issuer of tokens (AUTH_MODE=oidc, \
              OIDC_ISSUER, OIDC_AUDIENCE), or DEV_MODE=true on your own machine",
         )),
         Ok(()) => checks.push(ok(match settings.auth.mode {
@@ -147,6 +147,9 @@ fn of_settings(settings: &Settings, environment: &LocoEnvironment, config: &Conf
     if !settings.secret_files.is_empty() {
         let variables = settings.secret_files.join(", ");
         checks.push(ok(format!("secrets from files: {variables}")));
+    }
+    if let Some(vain) = settings.vain_files() {
+        checks.push(warning("variables that name files in vain", vain));
     }
     if let Some(idle) = settings.auth.idle() {
         checks.push(warning("login: something is set in vain", idle));
@@ -248,8 +251,7 @@ fn proxies(settings: &Settings, production: bool) -> Option<Check> {
 }
 
 fn host(settings: &Settings, config: &Config, production: bool) -> Option<Check> {
-    let why = limits::any_host(settings, &config.server);
-    let why = why.filter(|_| production);
+    let why = limits::any_host(settings, &config.server, production);
     why.map(|why| warning("names of this server: none", why))
 }
 

@@ -89,9 +89,14 @@ pub(super) fn hosts(settings: &Settings, server: &Server) -> AllowedHosts {
     AllowedHosts(known.then(|| listed.iter().cloned().chain(public).collect()))
 }
 
-/// What an operator should know who has said no name of ours.
-pub(super) fn any_host(settings: &Settings, server: &Server) -> Option<&'static str> {
-    let any = hosts(settings, server).0.is_none();
+/// What an operator should know who has said no name of ours in production. Whoever has set `HOST` to the own machine has said one.
+pub(super) fn any_host(
+    settings: &Settings,
+    server: &Server,
+    production: bool,
+) -> Option<&'static str> {
+    let said = settings.server.host.is_some() || !production;
+    let any = !said && hosts(settings, server).0.is_none();
     any.then_some(
         "neither HOST nor settings.http.allowed_hosts says by which name clients ask for this server, so any name goes, also one that \
          somebody else has made point here (DNS rebinding): set HOST to the public address",

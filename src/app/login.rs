@@ -31,14 +31,14 @@ pub(super) fn users(auth: &Auth) -> Option<Vec<BasicCredential>> {
 /// # Errors
 /// When the public address does not suit.
 pub(super) fn oidc(ctx: &AppContext, settings: &Settings) -> Result<Option<Arc<Oidc>>> {
-    if !settings.auth.takes_tokens() {
-        return Ok(None);
-    }
     // Whoever only drives is asked by nobody.
     if !works_only() {
         let production = ctx.environment == Environment::Production;
         let checked = check_address(settings, &ctx.config.server, production);
         checked.map_err(|reason| Error::string(&reason))?;
+    }
+    if !settings.auth.takes_tokens() {
+        return Ok(None);
     }
     let issuers = settings.auth.issuers.iter().map(|issuer| IssuerConfig {
         issuer: issuer.issuer.clone(),
@@ -68,7 +68,7 @@ fn client(client: &Client) -> ClientConfig {
     }
 }
 
-/// Makes sure that clients find by the public address what they look for, and that browsers keep their logins to themselves on their way
+/// Makes sure that the public address is one in production, that clients find by it what they look for, and that browsers keep their logins to themselves on their way
 /// there.
 ///
 /// # Errors
@@ -78,11 +78,18 @@ pub(super) fn check_address(
     server: &Server,
     production: bool,
 ) -> std::result::Result<(), String> {
-    if !settings.auth.takes_tokens() {
-        return Ok(());
-    }
     let address = public_address(server);
     let url = Url::parse(&address).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if !settings.auth.takes_tokens() {
+        // From an address that is none no name could be taken, and any would go.
+        if production && url.is_none() {
+            return Err(format!(
+                "HOST must be the public address, such as https://parley.example: its name is the one that requests may have. It is {address:?}"
+            ));
+        }
+        return Ok(());
+    }
     let url = url.filter(|url| url.path() == "/" && url.query().is_none());
     let Some(url) = url else {
         return Err(format!(
@@ -205,6 +212,22 @@ mod tests {
         let logins = settings(json!({"client_id": "parley"}));
         let passwords = Settings::load(None, &settings::Environment::default(), &[], false);
         let passwords = passwords.unwrap();
+        let passwords_suit = |host: &str| {
+            let server = server(host);
+            let suits = |production| check_address(&passwords, &server, production).is_ok();
+            assert!(suits(false), "{host}");
+            suits(true)
+        };
+        for wrong in [
+            "parley.example",
+            "parley.example:5150",
+            "ftp://parley.example",
+            "https://a b",
+            "https://",
+            "",
+        ] {
+            assert!(!passwords_suit(wrong), "{wrong}");
+        }
         for (host, taken, kept, in_production) in [
             ("https://a.example", true, true, true),
             ("https://a.example/", true, true, true),
@@ -214,6 +237,7 @@ mod tests {
             ("http://127.0.0.1:81", true, true, false),
             ("http://a.example", true, false, false),
             ("a.example", false, false, false),
+            ("ftp://a.example", false, false, false),
         ] {
             let server = server(host);
             let suits = |settings, production| {
@@ -229,7 +253,7 @@ mod tests {
             assert_eq!(suits(&tokens, true), taken, "{host}");
             assert_eq!(suits(&logins, false), kept, "{host}");
             assert_eq!(suits(&logins, true), in_production, "{host}");
-            assert!(suits(&passwords, true), "{host}");
+            assert_eq!(passwords_suit(host), host.starts_with("http"), "{host}");
         }
     }
 }

@@ -326,9 +326,8 @@ async fn migrated(ctx: &AppContext) -> Result<()> {
         return Ok(());
     }
     let names: Vec<&str> = pending.iter().map(|migration| migration.name()).collect();
-    let command = "cargo loco db migrate";
     Err(Error::string(&format!(
-        "the database lacks migrations ({}): run `{command}` first",
+        "the database lacks migrations ({}): run `parley-cli db migrate` first (from the sources: `cargo loco db migrate`)",
         names.join(", ")
     )))
 }

@@ -1,6 +1,6 @@
 //! What is said at boot, once.
 
-use loco_rs::{Error, Result, app::AppContext};
+use loco_rs::{Error, Result, app::AppContext, environment::Environment};
 
 use super::{boot::works_only, limits, parts::settings_of};
 use crate::models::{is_memory, unsynced};
@@ -22,8 +22,9 @@ pub(super) async fn warn(ctx: &AppContext) -> Result<()> {
         );
     } else if settings.auth.lets_nobody_in() {
         tracing::warn!(
-            "no login is set, so the API answers 401: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (`cargo loco task \
-             hash_password`), an issuer of tokens (AUTH_MODE=oidc, OIDC_ISSUER, OIDC_AUDIENCE), or DEV_MODE=true on your own machine"
+            "no login is set, so the API answers 401: set BASIC_AUTH_USER and BASIC_AUTH_PW_HASH (`parley-cli task hash_password`, from the \
+             sources `cargo loco task hash_password`), an issuer of tokens (AUTH_MODE=oidc, OIDC_ISSUER, OIDC_AUDIENCE), or DEV_MODE=true on \
+             your own machine"
         );
     }
     if let Some(idle) = settings.auth.idle() {
@@ -32,12 +33,16 @@ pub(super) async fn warn(ctx: &AppContext) -> Result<()> {
     if let Some(uneven) = settings.auth.uneven_hashes() {
         tracing::warn!("{uneven}");
     }
+    if let Some(vain) = settings.vain_files() {
+        tracing::warn!("{vain}");
+    }
     if !works_only() && !settings.dev_mode && settings.auth.secrets.is_empty() {
         tracing::warn!(
             "PARLEY_SECRET is not set: tickets for streams and logins by a browser end with this process, and no other process takes them"
         );
     }
-    let any_host = limits::any_host(&settings, &ctx.config.server);
+    let production = ctx.environment == Environment::Production;
+    let any_host = limits::any_host(&settings, &ctx.config.server, production);
     if let Some(any_host) = any_host.filter(|_| !works_only()) {
         tracing::warn!("{any_host}");
     }

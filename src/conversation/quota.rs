@@ -62,7 +62,7 @@ pub struct Standing {
     pub limit: u64,
     /// What is left of it, in the same unit.
     pub remaining: u64,
-    /// When there is more again; `None` where nobody can know: a live run ends when it ends.
+    /// When there is at least one more than `remaining`; `None` where nobody can know: a live run ends when it ends.
     pub reset: Option<Duration>,
 }
 

@@ -10,7 +10,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use moka::future::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{Caller, ClientKey, Denied, Scopes, aside, digest::Digester, failures::Failures};
 
@@ -22,6 +22,8 @@ const CREDENTIALS: u64 = 1_000;
 /// wait longer is better told to come back.
 const WAITING: usize = 128;
 const WAITING_PER_CLIENT: usize = 64;
+/// How long a check waits for its bcrypt: more have left by themselves soon after, and took a place until then.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A user who may log in.
 #[derive(Debug, Clone)]
@@ -114,7 +116,8 @@ impl Users {
         let known = known.map(|(place, _)| place);
         let password = given.password().to_vec();
         // The semaphore is never closed.
-        let slot = Arc::clone(&self.bcrypts).acquire_owned().await;
+        let slot = Arc::clone(&self.bcrypts).acquire_owned();
+        let slot = timeout(PATIENCE, slot).await.map_err(|_| Denied::Busy)?;
         // Those before it may have failed meanwhile.
         self.had_enough(client)?;
         let failures = Arc::clone(&self.failures);
@@ -330,6 +333,25 @@ mod tests {
             assert_eq!(answer, Err(Denied::Wrong));
         }
         assert!(users.waiting.0.lock().unwrap().is_empty());
+    }
+
+    /// However long the work of those before it takes, whoever waits hears in time that it is to come back.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_long_for_a_bcrypt() {
+        let users = users(1, 1_000);
+        let slot = Arc::clone(&users.bcrypts).acquire_owned().await.unwrap();
+        let right = given("0:right");
+        let began = tokio::time::Instant::now();
+        let (first, same) = tokio::join!(
+            users.check(&right, client(1)),
+            users.check(&right, client(2))
+        );
+        assert_eq!((first, same), (Err(Denied::Busy), Err(Denied::Busy)));
+        let waited = began.elapsed();
+        assert!(waited >= PATIENCE && waited < 2 * PATIENCE, "{waited:?}");
+        assert!(users.waiting.0.lock().unwrap().is_empty());
+        drop(slot);
+        assert!(users.check(&right, client(1)).await.is_ok());
     }
 
     /// A client that leaves does not make room for another bcrypt before its own has ended.

@@ -60,6 +60,9 @@ async fn refuse_other_hosts(
         return said_wrongly("the request must say once which host it is for");
     }
     let asked = host(request.uri(), request.headers());
+    if asked.is_some_and(|asked| asked.contains('@')) {
+        return said_wrongly("the host that a request is for has no user");
+    }
     if guards.hosts.admit(asked) {
         return next.run(request).await;
     }

@@ -132,9 +132,9 @@ async fn limit_creations(
     match claim.count() {
         None => answer,
         Some(Verdict::Allowed { remaining }) => {
-            let used = limit.saturating_sub(remaining);
-            let reset = u64::from(used * 60 / limit);
-            tell(creation, answer, limit, remaining, reset)
+            // One comes after the other, and the next at the latest after the time that one takes.
+            let next = MINUTE.as_secs().div_ceil(u64::from(limit));
+            tell(creation, answer, limit, remaining, next)
         }
         Some(Verdict::Refused { retry_after }) => {
             refuse(&limits.guards, creation, limit, retry_after)

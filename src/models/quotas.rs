@@ -133,15 +133,15 @@ impl Store {
                     .to_owned(),
             )
             .returning(Query::returning().expr(Expr::col(Column::Due).sub(now())));
-        let standing = |ahead: i64, wait: i64| Standing {
+        let standing = |ahead: i64| Standing {
             quota,
             limit: limit.get().into(),
             remaining: u64::try_from((MINUTE - ahead) / each).unwrap_or(0),
-            reset: Some(Duration::from_micros(u64::try_from(wait).unwrap_or(0))),
+            reset: Some(until_next(ahead, each)),
         };
         if let Some(row) = txn.query_one(&insert).await? {
             let ahead: i64 = row.try_get_by_index(0)?;
-            return Ok(Ok(standing(ahead, ahead)));
+            return Ok(Ok(standing(ahead)));
         }
         let row: Option<i64> = Entity::find_by_id(subject)
             .select_only()
@@ -152,7 +152,7 @@ impl Store {
         let ahead = row.unwrap_or(MINUTE);
         let refused = Standing {
             remaining: 0,
-            ..standing(ahead, ahead - (MINUTE - each))
+            ..standing(ahead)
         };
         Ok(Err(OverQuota(refused)))
     }
@@ -196,6 +196,13 @@ impl Store {
             .await?;
         self.forget_streams_of_the_dead().await
     }
+}
+
+/// How long until one more may be created than now, where what was created is due so far ahead, and one by one at that distance.
+fn until_next(ahead: i64, each: i64) -> Duration {
+    let room = MINUTE - ahead;
+    let wait = (room.div_euclid(each) + 1) * each - room;
+    Duration::from_micros(wait.unsigned_abs())
 }
 
 /// Waits for whoever creates a run for that owner, and keeps others waiting.
@@ -297,4 +304,30 @@ pub(super) async fn take(
         );
     txn.execute(&insert).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MINUTE, until_next};
+
+    #[test]
+    fn the_next_one_comes_when_the_first_of_those_ahead_is_due() {
+        let each = MINUTE / 10;
+        for (ahead, seconds) in [
+            // One was created now: it is made up for in a tenth of a minute.
+            (each, 6),
+            // Half of that time is gone.
+            (each / 2, 3),
+            (4 * each, 6),
+            (4 * each - 2_000_000, 4),
+            // Nothing is left.
+            (MINUTE, 6),
+            (MINUTE - each + 1_000_000, 1),
+        ] {
+            assert_eq!(until_next(ahead, each).as_secs(), seconds, "{ahead}");
+            let left = |ahead: i64| (MINUTE - ahead) / each;
+            let wait = i64::try_from(until_next(ahead, each).as_micros()).unwrap();
+            assert_eq!(left(ahead - wait), left(ahead) + 1, "{ahead}");
+        }
+    }
 }

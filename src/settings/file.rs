@@ -128,8 +128,8 @@ pub(super) struct Http {
     /// them passes on what a client has written into the other.
     pub(super) forwarded_by: ForwardedBy,
     /// The names by which clients ask for this server beside the one in `HOST`, such as `parley.example`, without a port. A request for
-    /// another name is answered 421; addresses and `localhost` always go, and so does who asks for our health. Any name goes in production
-    /// if none is listed here and `HOST` names none, of which the boot warns; never in `DEV_MODE`.
+    /// another name is answered 421; addresses and `localhost` always go, and so does who asks for our health. Any name goes if none is listed
+    /// here and `HOST` names none beside the own machine, of which the boot warns in production where `HOST` is not set; never in `DEV_MODE`.
     pub(super) allowed_hosts: Vec<String>,
     /// The origins whose pages may call the API, beside our own, such as `https://app.example`: they read its answers (CORS), with
     /// credentials, and may change something.

@@ -92,6 +92,8 @@ pub struct Settings {
     pub server: ServerOverrides,
     /// The variables by which secrets come from files.
     pub secret_files: Vec<String>,
+    /// Variables that name files for what is read from none.
+    vain_files: Vec<String>,
 }
 
 /// What bounds HTTP.
@@ -386,6 +388,7 @@ impl Settings {
             kinds,
             mistakes,
             secret_files: Vec::new(),
+            vain_files: Vec::new(),
         };
         let settings = reader.settings(&file, development);
         if reader.mistakes.0.is_empty() {
@@ -393,6 +396,17 @@ impl Settings {
         } else {
             Err(SettingsErrors(reader.mistakes.0))
         }
+    }
+
+    /// What whoever has set variables that name files should know of those that do nothing.
+    #[must_use]
+    pub fn vain_files(&self) -> Option<String> {
+        let files = self.vain_files.join(", ");
+        (!files.is_empty()).then(|| {
+            format!(
+                "{files}: not read, since only secrets come from files: set the variable without _FILE to the value itself"
+            )
+        })
     }
 
     /// Whether a process may be started with them. `serves`: whether it answers requests.

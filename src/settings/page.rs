@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     Environment,
     file::{BasicUser, File, Issuer, Provider},
+    secrets::PLAIN,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
@@ -66,6 +67,45 @@ fn every_variable_that_is_read_stands_on_the_page() {
         missing.is_empty(),
         "docs/configuration.md does not name {missing:?}"
     );
+}
+
+/// What the code says of files: which names may have one, and what is wrong with one.
+#[test]
+fn the_rules_of_secrets_in_files_stand_on_the_page() {
+    let page = fs::read_to_string(PAGE).unwrap();
+    let (_, rules) = page.split_once("\n**Secrets from files**: ").unwrap();
+    let (rules, _) = rules.split_once("\n\n").unwrap();
+    let secrets = [
+        "DATABASE_URL",
+        "REDIS_URL",
+        "BASIC_AUTH_PW_HASH",
+        "PARLEY_SECRET",
+    ];
+    let by_name = ["api_key_env", "password_hash_env", "client_secret_env"];
+    for word in secrets.iter().chain(&by_name) {
+        assert!(rules.contains(&format!("`{word}`")), "{word}: {rules}");
+    }
+    for word in [
+        "64 KiB",
+        "UTF-8",
+        "never by the path",
+        "operations.md#secrets-in-files",
+    ] {
+        assert!(rules.contains(word), "{word}: {rules}");
+    }
+    // Each name of the table that holds no secret is known as such, so that a file for it is warned of.
+    let (_, table) = page.split_once("\n## Environment\n").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows = rows.take_while(|row| !row.starts_with("server.port"));
+    let names = rows.filter_map(|row| row.split(" | ").next());
+    let names = names.flat_map(|names| names.split('`'));
+    let capitals =
+        |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let is_secret = |name: &&str| secrets.contains(name) || name.ends_with("_API_KEY");
+    let plain = names.filter(capitals);
+    let plain = plain.filter(|name| !is_secret(name) && !name.ends_with("_BASE_URL"));
+    let plain: BTreeSet<&str> = plain.collect();
+    assert_eq!(plain, PLAIN.iter().copied().collect::<BTreeSet<&str>>());
 }
 
 fn is_variable(text: &str) -> bool {

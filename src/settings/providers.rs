@@ -83,6 +83,15 @@ impl Reader<'_> {
             self.mistakes.add(place("api_key_env"), KEY_ENV);
         }
         let api_key = self.secret(&api_key_env).ok().flatten();
+        if let Some(key) = api_key.as_ref().filter(|key| !is_carried(key.expose())) {
+            let reason = "has a character that no header can carry, such as an end of line: it must be the key alone";
+            let variable = key.variable.clone();
+            // Several may have the same one.
+            let told = self.mistakes.0.iter().any(|it| it.path == variable);
+            if !told {
+                self.mistakes.add(variable, reason);
+            }
+        }
         self.headers(name, file);
         if kind.name != "openai" {
             let of_openai = [
@@ -144,7 +153,7 @@ impl Reader<'_> {
                 self.mistakes.add(place, reason);
             } else if of_http(header) {
                 self.mistakes.add(place, by_itself);
-            } else if !value.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+            } else if !is_carried(value) {
                 self.mistakes
                     .add(place, "must be one line of visible ASCII characters");
             }
@@ -160,6 +169,7 @@ impl Reader<'_> {
         file: &file::Provider,
     ) -> Option<String> {
         let from_env = self.env.get(variable).map(str::to_owned);
+        self.vain_files.extend(self.env.file_in_vain(variable));
         let place = if from_env.is_some() { variable } else { place };
         let url = from_env.or_else(|| file.base_url.clone())?;
         let url = url.trim_end_matches('/').to_owned();
@@ -184,6 +194,11 @@ fn is_name(name: &str) -> bool {
 
 fn is_header(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// Whether a header can have it for its value, and a server that reads it finds nothing else.
+fn is_carried(key: &str) -> bool {
+    key.bytes().all(|b| (b' '..=b'~').contains(&b))
 }
 
 /// Whether it is the name of an environment variable as names of keys are written. A key pasted in its place hardly is.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Allowance, ApiKind, Breaker, Database, Environment, Http, Mistake, Mistakes, Retry, Secret,
-    ServerOverrides, Settings, Stream, Timeouts, file,
+    ServerOverrides, Settings, Stream, Timeouts, file, secrets::PLAIN,
 };
 
 /// Reads the block, collecting every unknown key and every value of a wrong type: a value that cannot be read is noted, taken
@@ -68,6 +68,8 @@ pub(super) struct Reader<'a> {
     pub(super) mistakes: Mistakes,
     /// The variables by which secrets were found in files.
     pub(super) secret_files: Vec<String>,
+    /// Those that name files for what is taken from none.
+    pub(super) vain_files: Vec<String>,
 }
 
 /// Something is wrong, and has been told.
@@ -149,9 +151,17 @@ impl Reader<'_> {
             connections_per_client: most(limits.connections_per_client).filter(|_| !dev_mode),
             server: self.server(),
             secret_files: Vec::new(),
+            vain_files: Vec::new(),
         };
+        settings.vain_files = self.vain_files();
         settings.secret_files = std::mem::take(&mut self.secret_files);
         settings
+    }
+
+    /// All that name files in vain, those of providers' addresses at the end.
+    fn vain_files(&mut self) -> Vec<String> {
+        let plain = PLAIN.iter().filter_map(|name| self.env.file_in_vain(name));
+        plain.chain(self.vain_files.drain(..)).collect()
     }
 
     /// The secret of that name, from the environment or from a file, if it is set.
@@ -199,12 +209,13 @@ impl Reader<'_> {
     }
 
     fn origins(&mut self, origins: &[String]) -> Vec<String> {
-        for origin in origins {
+        for (place, origin) in origins.iter().enumerate() {
             let fine = url::Url::parse(origin)
                 .is_ok_and(|url| url.origin().ascii_serialization() == *origin);
             if !fine {
-                let reason = "must be origins such as https://example.org (scheme, host, port, no slash at the end)";
-                self.mistakes.add("settings.http.allowed_origins", reason);
+                let reason = "must be an origin such as https://example.org (scheme, host, port, no slash at the end)";
+                let place = format!("settings.http.allowed_origins[{place}]");
+                self.mistakes.add(place, reason);
             }
         }
         origins.to_vec()
@@ -217,9 +228,10 @@ impl Reader<'_> {
                 && !name.ends_with('.')
                 && !name.contains('*')
         };
-        if !names.iter().all(is_name) {
-            let reason = "must be names such as parley.example (no scheme, no port, no slash)";
-            self.mistakes.add("settings.http.allowed_hosts", reason);
+        for (place, _) in names.iter().enumerate().filter(|(_, name)| !is_name(name)) {
+            let reason = "must be a name such as parley.example (no scheme, no port, no slash)";
+            let place = format!("settings.http.allowed_hosts[{place}]");
+            self.mistakes.add(place, reason);
         }
         names
     }

@@ -15,6 +15,33 @@ const MOST: u64 = 64 * 1024;
 /// What a variable is called that names a file.
 const FILE: &str = "_FILE";
 
+/// Names of ours that hold no secret, and so are never taken from a file. Beside them: `<NAME>_BASE_URL`.
+pub(super) const PLAIN: &[&str] = &[
+    "LOCO_ENV",
+    "LOCO_CONFIG_FOLDER",
+    "PORT",
+    "BINDING",
+    "HOST",
+    "LOG_LEVEL",
+    "RUST_LOG",
+    "DEV_MODE",
+    "BASIC_AUTH_USER",
+    "AUTH_MODE",
+    "OIDC_ISSUER",
+    "OIDC_AUDIENCE",
+    "OIDC_CLIENT_ID",
+    "RUN_MAX_TURNS",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_SERVICE_NAME",
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_SDK_DISABLED",
+    "OTEL_TRACES_EXPORTER",
+];
+
 /// A secret, and the variable that has it or names its file.
 #[derive(Debug, Clone)]
 pub struct Secret {
@@ -51,6 +78,12 @@ impl Environment {
     #[must_use]
     pub fn secret_if_right(&self, name: &str) -> Option<Secret> {
         self.secret(name).ok().flatten()
+    }
+
+    /// The variable that names a file for that name, which is taken from none; if it is set.
+    pub(super) fn file_in_vain(&self, name: &str) -> Option<String> {
+        let by_file = format!("{name}{FILE}");
+        self.get(&by_file).is_some().then_some(by_file)
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Item {
     pub unit: Option<&'static str>,
     /// What is left.
     pub remaining: u64,
-    /// In how many seconds there is more again, if that is known.
+    /// After how many seconds there is at least one more than `remaining`, if that is known.
     pub reset: Option<u64>,
 }
 

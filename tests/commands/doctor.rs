@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use super::{program, sqlite, text};
+use super::{program, refused, sqlite, text};
 use crate::support::Database;
 
 const HASH: &str = "$2b$12$canaryghijklmnopqrstuuAbCdEfGhIjKlMnOpQrStUvWxYz01234";
@@ -155,6 +155,59 @@ fn a_public_address_that_does_not_suit_is_said() {
         &["login: tokens"],
     );
     assert!(!said.contains("HOST"), "{said}");
+}
+
+/// Of an address that is none no name can be taken, and then any would go: in production neither `doctor` nor a start lets that pass,
+/// however one logs in.
+#[test]
+fn a_public_address_that_is_none_stops_production_and_doctor_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |host: &str| {
+        let mut command = doctor(folder.path(), "sqlite::memory:");
+        command.env("HOST", host);
+        command
+    };
+    for wrong in ["parley.example", "ftp://parley.example", "https://a b"] {
+        let words = [
+            "HOST must be the public address, such as https://parley.example",
+            wrong,
+        ];
+        says(&mut with(wrong), false, &words);
+        let mut start = program(folder.path(), "sqlite::memory:");
+        start
+            .env_remove("DEV_MODE")
+            .env("LOCO_ENV", "production")
+            .env("BASIC_AUTH_USER", "ada")
+            .env("BASIC_AUTH_PW_HASH", HASH)
+            .env("HOST", wrong)
+            .arg("start");
+        refused(&start.output().unwrap(), &words);
+    }
+    let unsaid = "names of this server: none";
+    // On purpose, and so without a word.
+    for fine in [
+        "http://localhost",
+        "https://parley.example",
+        "https://parley.example/p",
+    ] {
+        let said = says(&mut with(fine), true, &["login: Basic auth"]);
+        assert!(!said.contains(unsaid) && !said.contains("HOST"), "{said}");
+    }
+    says(
+        &mut doctor(folder.path(), "sqlite::memory:"),
+        true,
+        &[unsaid],
+    );
+}
+
+#[test]
+fn files_for_what_is_no_secret_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = doctor(folder.path(), "sqlite::memory:");
+    command
+        .env("PORT_FILE", "/canary")
+        .env("HOST_FILE", "/canary");
+    says(&mut command, true, &["PORT_FILE, HOST_FILE: not read"]);
 }
 
 #[test]

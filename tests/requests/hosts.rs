@@ -84,11 +84,15 @@ async fn a_request_says_once_for_which_host_it_is_and_who_is_asking() {
         &[][..],
         &["localhost", "localhost"],
         &["localhost", "evil.example"],
+        &["user@localhost"],
+        &["localhost@evil.example"],
     ] {
         let (status, text) = asked_by(&app, hosts, "/api/providers").await;
         assert_eq!(status, 400, "{text}");
         assert!(text.contains("/problems/bad-request") && text.contains("x-request-id"));
     }
+    let (status, _) = asked_by(&app, &["localhost"], "http://ada@localhost/api/providers").await;
+    assert_eq!(status, 400);
     let right = right();
     for (logins, status) in [(vec![&right], 200), (vec![&right, &right], 400)] {
         let lines: String = logins

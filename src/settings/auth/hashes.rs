@@ -3,6 +3,7 @@
 use secrecy::ExposeSecret as _;
 
 use super::{Auth, BasicUser};
+use crate::settings::Secret;
 
 impl Auth {
     /// What whoever keeps users of Basic auth should know of their hashes, by the users' positions.
@@ -26,6 +27,19 @@ impl Auth {
 fn cost(hash: &str) -> Option<u32> {
     let (cost, _) = hash.get(4..)?.split_once('$')?;
     cost.parse().ok()
+}
+
+/// What is said of one that is none, where it came from.
+pub(super) fn no_hash(hash: &Secret) -> String {
+    let mend = if hash.is_from_file() {
+        "the file must hold the bare hash, without quotes and without a name before it"
+    } else {
+        "in a shell or a YAML file put it in single quotes"
+    };
+    format!(
+        "is no bcrypt hash ($2b$, two digits, $, 53 characters); {mend}, and make one with `parley-cli task hash_password` \
+         (from the sources: `cargo loco task hash_password`)"
+    )
 }
 
 /// `$2a$`, `$2b$` or `$2y$`, two digits of cost (4 to 31), `$`, 22 characters of salt and 31 of hash.

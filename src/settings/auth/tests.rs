@@ -77,7 +77,7 @@ fn one_issuer_is_asked_what_tokens_are() {
         load(&yaml, [("CLIENT_SECRET", "secret")]).map(|auth| auth.issuers.len())
     };
     assert_eq!(read(json!({})), Ok(2));
-    let mistake = "settings.auth.oidc: introspection".to_owned();
+    let mistake = "settings.auth.oidc[1].introspection".to_owned();
     assert_eq!(read(asked()), Err(vec![mistake]));
 }
 
@@ -149,7 +149,7 @@ fn a_user_that_is_set_up_wrongly_stops_the_boot() {
     }
     let twice = json!({"name": "eve", "password_hash_env": "PW_HASH"});
     let read = load(&json!({"basic": {"users": [twice, twice]}}), hash);
-    assert_eq!(read.unwrap_err(), ["settings.auth.basic.users: names"]);
+    assert_eq!(read.unwrap_err(), ["settings.auth.basic.users[1].name"]);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn issuers_are_https_and_have_an_audience() {
     }
     let one = json!({"issuer": "https://a.example", "audience": "a"});
     let twice = load(&json!({"oidc": [one, one]}), []);
-    assert_eq!(twice.unwrap_err(), ["settings.auth.oidc: issuers"]);
+    assert_eq!(twice.unwrap_err(), ["settings.auth.oidc[1].issuer"]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Frames {
     ///
     /// Cancel-safe: what was read and is no whole frame yet is a part of the next one.
     pub(super) async fn next(&mut self, due: Instant) -> Result<Next<'_>, AttemptFailure> {
-        while !self.reader.advance().map_err(unreadable)? {
+        while !self.reader.advance().map_err(|error| unreadable(&error))? {
             // A provider that is quicker than we are must not keep this task from whatever else it waits for: a stop, a deadline.
             tokio::task::consume_budget().await;
             let silent = self.heard.map(|heard| heard + self.idle);
@@ -82,7 +82,7 @@ impl Frames {
     }
 }
 
-fn unreadable(error: SseError) -> AttemptFailure {
+fn unreadable(error: &SseError) -> AttemptFailure {
     AttemptFailure::new(FailureCode::Malformed, error.to_string())
 }
 

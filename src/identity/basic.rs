@@ -133,7 +133,8 @@ impl Users {
             }
             known
         });
-        checked.await.flatten().ok_or(Denied::Wrong)
+        // Where there was no thread for it, nobody knows whether the password is right: that is no reason to call it wrong.
+        checked.await.ok_or(Denied::Busy)?.ok_or(Denied::Wrong)
     }
 
     /// A client that was wrong too often gets no bcrypt. What it gets beyond that are those that run at the same time.

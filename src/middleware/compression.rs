@@ -54,9 +54,9 @@ impl MiddlewareLayer for Compression {
 /// Only what gains by it goes through the layer, which puts something around each body: a stream is polled for each delta.
 async fn compress(request: Request, next: Next) -> Response {
     let mut asked = Request::new(Body::empty());
-    if let Some(accepted) = request.headers().get(header::ACCEPT_ENCODING) {
+    for accepted in request.headers().get_all(header::ACCEPT_ENCODING) {
         let headers = asked.headers_mut();
-        headers.insert(header::ACCEPT_ENCODING, accepted.clone());
+        headers.append(header::ACCEPT_ENCODING, accepted.clone());
     }
     let answer = next.run(request).await;
     if !is_text(answer.headers()) {
@@ -75,4 +75,33 @@ fn is_text(headers: &HeaderMap) -> bool {
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     TEXTS.contains(&kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_that_a_client_takes_counts_and_streams_are_left_as_they_are() {
+        let text = "tea ".repeat(1_000);
+        let stream = [(header::CONTENT_TYPE, "text/event-stream")];
+        let (page, events) = (text.clone(), text);
+        let app: Router = Router::new()
+            .route("/page", get(async move || page))
+            .route("/stream", get(async move || (stream, events)))
+            .layer(from_fn(compress));
+        for (path, packed) in [("/page", Some("gzip")), ("/stream", None)] {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = path.parse().unwrap();
+            for accepted in ["identity", "gzip"] {
+                let headers = request.headers_mut();
+                headers.append(header::ACCEPT_ENCODING, accepted.parse().unwrap());
+            }
+            let answer = app.clone().oneshot(request).await.unwrap();
+            let encoding = answer.headers().get(header::CONTENT_ENCODING);
+            assert_eq!(encoding.map(|it| it.to_str().unwrap()), packed, "{path}");
+        }
+    }
 }

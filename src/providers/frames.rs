@@ -53,14 +53,22 @@ impl Frames {
     ///
     /// Cancel-safe: what was read and is no whole frame yet is a part of the next one.
     pub(super) async fn next(&mut self, due: Instant) -> Result<Next<'_>, AttemptFailure> {
-        while !self.reader.advance().map_err(|error| unreadable(&error))? {
+        loop {
             // A provider that is quicker than we are must not keep this task from whatever else it waits for: a stop, a deadline.
             tokio::task::consume_budget().await;
+            if self.reader.advance().map_err(|error| unreadable(&error))? {
+                return Ok(Next::Frame(self.reader.frame()));
+            }
             let silent = self.heard.map(|heard| heard + self.idle);
             let first = silent.map_or(due, |silent| silent.min(due));
             match self.alarm.before(first, self.response.chunk()).await {
                 Some(Ok(Some(bytes))) => {
-                    self.heard = Some(Instant::now());
+                    let now = Instant::now();
+                    // Where bytes are always there, nobody waits, and no alarm is heard.
+                    if now >= due {
+                        return Ok(Next::Late);
+                    }
+                    self.heard = Some(now);
                     self.reader.push(bytes);
                 }
                 Some(Ok(None)) => return Ok(Next::End),
@@ -78,7 +86,6 @@ impl Frames {
                 None => return Ok(Next::Late),
             }
         }
-        Ok(Next::Frame(self.reader.frame()))
     }
 }
 

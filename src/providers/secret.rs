@@ -23,12 +23,17 @@ const TOLD: usize = 3;
 
 /// A key, as it was sent.
 #[derive(Debug, Clone)]
-pub(super) struct Secret(SecretString);
+pub(super) struct Secret {
+    key: SecretString,
+    /// Where in it the byte is that texts are likely to have least: all of each frame is searched for the key, and that byte is looked for
+    /// first.
+    rare: usize,
+}
 
 /// Takes a key out of one text that comes in pieces.
 #[derive(Debug)]
 pub(super) struct Censor {
-    key: SecretString,
+    secret: Secret,
     /// How many bytes of the key stand at the end of what came. Those beyond the first few were not told yet.
     begun: usize,
 }
@@ -37,7 +42,16 @@ impl Secret {
     /// The key in the value of a header; `None` if it is empty.
     pub(super) fn new(value: &SecretString) -> Option<Self> {
         let key = value.expose_secret().trim_start_matches("Bearer ");
-        (!key.is_empty()).then(|| Self(SecretString::from(key)))
+        let rare = |(_, byte): &(usize, u8)| match byte {
+            b'A'..=b'Z' => 0,
+            b'0'..=b'9' => 1,
+            _ => 2,
+        };
+        let (rare, _) = key.bytes().enumerate().min_by_key(rare)?;
+        Some(Self {
+            key: SecretString::from(key),
+            rare,
+        })
     }
 
     /// A message without the key.
@@ -76,7 +90,7 @@ impl Secret {
         if !self.is_secret() {
             return Cow::Borrowed(data);
         }
-        if holds(data, self.key()) {
+        if self.is_in(data) {
             return Cow::Owned(self.hidden(data));
         }
         // Only characters that need no escape can be in a key: a frame that escapes such has to be read to be seen through.
@@ -93,13 +107,20 @@ impl Secret {
     /// What takes it out of a text that comes in pieces; `None` if it is too short to be a secret.
     pub(super) fn censor(&self) -> Option<Censor> {
         self.is_secret().then(|| Censor {
-            key: self.0.clone(),
+            secret: self.clone(),
             begun: 0,
         })
     }
 
     fn key(&self) -> &str {
-        self.0.expose_secret()
+        self.key.expose_secret()
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        let (text, key) = (text.as_bytes(), self.key().as_bytes());
+        let mut begins = memchr::memchr_iter(key[self.rare], text)
+            .filter_map(|at| text.get(at.checked_sub(self.rare)?..));
+        begins.any(|rest| rest.starts_with(key))
     }
 
     /// Keys are sent in headers and have no other characters.
@@ -111,9 +132,9 @@ impl Secret {
 impl Censor {
     /// What may be told once this piece has come.
     pub(super) fn push(&mut self, piece: String) -> String {
-        let key = self.key.expose_secret();
+        let key = self.secret.key();
         let before = std::mem::take(&mut self.begun);
-        if before == 0 && !holds(&piece, key) {
+        if before == 0 && !self.secret.is_in(&piece) {
             self.begun = overlap(&piece, key);
             if self.begun <= TOLD {
                 return piece;
@@ -141,7 +162,7 @@ impl Censor {
         if begun >= MIN_PART {
             return HIDDEN.to_owned();
         }
-        self.key.expose_secret()[begun.min(TOLD)..begun].to_owned()
+        self.secret.key()[begun.min(TOLD)..begun].to_owned()
     }
 }
 
@@ -155,10 +176,6 @@ fn overlap(text: &str, key: &str) -> usize {
     memchr::memchr_iter(*first, end)
         .find(|at| key.starts_with(&end[*at..]))
         .map_or(0, |at| end.len() - at)
-}
-
-fn holds(text: &str, key: &str) -> bool {
-    memchr::memmem::find(text.as_bytes(), key.as_bytes()).is_some()
 }
 
 #[cfg(test)]
@@ -200,6 +217,20 @@ mod tests {
             ("456789abcdef key-0123456789 é", "[key] [key] é"),
         ] {
             assert_eq!(secret.parts_hidden(message), hidden);
+        }
+    }
+
+    /// A key is looked for by one of its bytes, which may stand elsewhere, too.
+    #[test]
+    fn a_key_is_found_beside_letters_of_its_own() {
+        let key = "sk-aaaaaaaaQaaaaaaaaa";
+        for (text, hidden) in [
+            ("Q", "Q"),
+            ("QQaaaaaaaaa", "QQaaaaaaaaa"),
+            ("aQ sk-aaaaaaaaQaaaaaaaaa Q", "aQ [key] Q"),
+            ("sk-aaaaaaaaQaaaaaaaa", "sk-aaaaaaaaQaaaaaaaa"),
+        ] {
+            assert_eq!(secret(key).frame_hidden(text), hidden);
         }
     }
 

@@ -240,7 +240,7 @@ async fn write(stream: &TcpStream, mut bytes: &[u8]) -> Result<()> {
 /// next request before we have heard that the byte was written.
 async fn closed(stream: &TcpStream) {
     if let Ok(1..) = stream.peek(&mut [0]).await {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

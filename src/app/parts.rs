@@ -311,7 +311,7 @@ pub(super) fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
         meter,
         tracing,
     };
-    stack(layers, &guards)
+    stack(layers, guards)
 }
 
 /// Makes sure that the schema is there. Tasks come here without Loco's own migration; and a database that begins empty leaves

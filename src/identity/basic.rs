@@ -12,7 +12,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Caller, ClientKey, Denied, Scopes, aside, digest::Digester, failures::Failures};
+use super::{
+    Caller, ClientKey, Denied, Scopes, aside, digest::Digester, failures::Failures, password,
+};
 
 /// How long a right credential is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -82,6 +84,7 @@ impl Users {
         let place = match self.remembered.get(&digest).await {
             Some(place) => place,
             None => {
+                self.had_enough(client)?;
                 // Many who come with the same wait for one look, in one place.
                 let verified = async {
                     let _waiting = self.waiting.enter(client).ok_or(Denied::Busy)?;
@@ -124,9 +127,7 @@ impl Users {
         // The slot and the count are the work's own: it goes on where the client does not wait for it.
         let checked = aside::compute(move || {
             let _slot = slot;
-            // What bcrypt would not see whole is wrong, and is told by no other time than what is wrong otherwise.
-            let whole = is_seen_whole(&password);
-            let fits = bcrypt::verify(password, hash.expose_secret()).unwrap_or(false) && whole;
+            let fits = password::fits(&password, hash.expose_secret());
             let known = known.filter(|_| fits);
             if known.is_none() {
                 failures.count(client);
@@ -201,32 +202,6 @@ impl Credentials {
     fn password(&self) -> &[u8] {
         &self.bytes[self.colon + 1..]
     }
-}
-
-/// bcrypt looks at the first 72 bytes, and takes one that is zero for the end, from which it begins anew: others would be as good.
-fn is_seen_whole(password: &[u8]) -> bool {
-    password.len() <= 72 && !password.contains(&0)
-}
-
-/// The bcrypt hash of a password, at today's usual cost.
-///
-/// # Errors
-/// When the password is empty, has U+0000, or is longer than the 72 bytes that bcrypt looks at: what lies beyond would not count.
-pub fn hash_password(password: &str) -> Result<String, String> {
-    if password.is_empty() {
-        return Err("the password is empty".to_owned());
-    }
-    if password.contains('\0') {
-        return Err("the password has a U+0000, which bcrypt cannot take".to_owned());
-    }
-    if !is_seen_whole(password.as_bytes()) {
-        return Err(format!(
-            "the password has {} bytes; bcrypt looks at the first 72 only",
-            password.len()
-        ));
-    }
-    bcrypt::hash(password, bcrypt::DEFAULT_COST)
-        .map_err(|error| format!("cannot hash the password: {error}"))
 }
 
 #[cfg(test)]
@@ -369,14 +344,5 @@ mod tests {
         drop(check);
         assert_eq!(users.bcrypts.available_permits(), 0);
         let _slot = users.bcrypts.acquire().await;
-    }
-
-    #[test]
-    fn only_passwords_that_bcrypt_takes_whole_are_hashed() {
-        assert!(
-            hash_password("").is_err()
-                && hash_password(&"x".repeat(73)).is_err()
-                && hash_password("a\0b").is_err()
-        );
     }
 }

@@ -1,5 +1,7 @@
 //! Nobody gets past without credentials, but to the health routes and to what clients must know before they have any.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
@@ -41,11 +43,11 @@ pub(super) const METRICS: &str = "/metrics";
 
 /// Says who is asking, also where no login is asked for: then it is nobody, who may do all.
 pub(super) struct Auth {
-    guards: Guards,
+    guards: Arc<Guards>,
 }
 
 impl Auth {
-    pub(super) fn new(guards: Guards) -> Self {
+    pub(super) fn new(guards: Arc<Guards>) -> Self {
         Self { guards }
     }
 }
@@ -63,11 +65,15 @@ impl MiddlewareLayer for Auth {
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
-        Ok(app.layer(from_fn_with_state(self.guards.clone(), authenticate)))
+        Ok(app.layer(from_fn_with_state(Arc::clone(&self.guards), authenticate)))
     }
 }
 
-async fn authenticate(State(guards): State<Guards>, mut request: Request, next: Next) -> Response {
+async fn authenticate(
+    State(guards): State<Arc<Guards>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let address = guards.client(&request);
     request.extensions_mut().insert(ClientAddress(address));
     let Some(authenticator) = &guards.authenticator else {

@@ -5,6 +5,8 @@
 //!
 //! Only a preflight of a listed origin is answered here; any other `OPTIONS` is a request like others.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::{Request, State},
@@ -33,11 +35,11 @@ const MAX_AGE: &str = "7200";
 const VARY: &str = "origin, access-control-request-method, access-control-request-headers";
 
 pub(super) struct Cors {
-    guards: Guards,
+    guards: Arc<Guards>,
 }
 
 impl Cors {
-    pub(super) fn new(guards: Guards) -> Self {
+    pub(super) fn new(guards: Arc<Guards>) -> Self {
         Self { guards }
     }
 }
@@ -57,11 +59,11 @@ impl MiddlewareLayer for Cors {
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
-        Ok(app.layer(from_fn_with_state(self.guards.clone(), share)))
+        Ok(app.layer(from_fn_with_state(Arc::clone(&self.guards), share)))
     }
 }
 
-async fn share(State(guards): State<Guards>, request: Request, next: Next) -> Response {
+async fn share(State(guards): State<Arc<Guards>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let origin = guards.origins.listed(headers);
     let asks_first = *request.method() == Method::OPTIONS

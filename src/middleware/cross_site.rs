@@ -4,6 +4,8 @@
 //! method is judged by `Sec-Fetch-Site`, which pages cannot forge, or without it by `Origin`. A request with neither is no
 //! browser's.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::{Request, State},
@@ -26,11 +28,11 @@ pub struct AllowedOrigins {
 }
 
 pub(super) struct CrossSite {
-    guards: Guards,
+    guards: Arc<Guards>,
 }
 
 impl CrossSite {
-    pub(super) fn new(guards: Guards) -> Self {
+    pub(super) fn new(guards: Arc<Guards>) -> Self {
         Self { guards }
     }
 }
@@ -48,11 +50,18 @@ impl MiddlewareLayer for CrossSite {
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
-        Ok(app.layer(from_fn_with_state(self.guards.clone(), refuse_cross_site)))
+        Ok(app.layer(from_fn_with_state(
+            Arc::clone(&self.guards),
+            refuse_cross_site,
+        )))
     }
 }
 
-async fn refuse_cross_site(State(guards): State<Guards>, request: Request, next: Next) -> Response {
+async fn refuse_cross_site(
+    State(guards): State<Arc<Guards>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let admitted =
         request.method().is_safe() || guards.origins.admit(request.uri(), request.headers());
     if admitted {

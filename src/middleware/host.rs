@@ -3,7 +3,7 @@
 //!
 //! What `host` says is asked here for all layers: two readers that take two hosts out of one request would judge two requests.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -22,11 +22,11 @@ use crate::views::problem::Problem;
 pub struct AllowedHosts(pub Option<Vec<String>>);
 
 pub(super) struct Host {
-    guards: Guards,
+    guards: Arc<Guards>,
 }
 
 impl Host {
-    pub(super) fn new(guards: Guards) -> Self {
+    pub(super) fn new(guards: Arc<Guards>) -> Self {
         Self { guards }
     }
 }
@@ -42,12 +42,15 @@ impl MiddlewareLayer for Host {
     }
 
     fn apply(&self, app: Router<AppContext>) -> Result<Router<AppContext>> {
-        Ok(app.layer(from_fn_with_state(self.guards.clone(), refuse_other_hosts)))
+        Ok(app.layer(from_fn_with_state(
+            Arc::clone(&self.guards),
+            refuse_other_hosts,
+        )))
     }
 }
 
 async fn refuse_other_hosts(
-    State(guards): State<Guards>,
+    State(guards): State<Arc<Guards>>,
     request: Request,
     next: Next,
 ) -> Response {

@@ -2,7 +2,7 @@
 //!
 //! In Loco's list a later layer meets the request earlier. A request meets, from the outside in: request id, `measure`, `cors` (a
 //! preflight ends there: it never has a login), `compression`, `problem` (one log line, every error as problem+json), secure headers,
-//! catch panic, `host`, `cross_site`, `auth`, `rate_limit`, the handler.
+//! catch panic, `host`, `cross_site`, `auth`, `rate_limit`, `shared_routes`, the handler.
 //!
 //! **Invariant:** no answer with an error status leaves but as problem+json with the request's id; a 5xx is logged once.
 //!
@@ -19,6 +19,7 @@ mod measure;
 mod problem;
 mod rate_limit;
 mod secure_headers;
+mod shared;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -43,7 +44,6 @@ use crate::{
 };
 
 /// What the layers work with.
-#[derive(Clone)]
 pub struct Guards {
     /// Who may come in; `None` in `DEV_MODE`: everybody.
     pub authenticator: Option<Arc<Authenticator>>,
@@ -76,8 +76,10 @@ pub struct Guards {
 /// other secure headers than ours, are said where Loco has them: `server.middlewares`.
 pub fn stack(
     mut layers: Vec<Box<dyn MiddlewareLayer>>,
-    guards: &Guards,
+    guards: Guards,
 ) -> Vec<Box<dyn MiddlewareLayer>> {
+    // Layers are copied for each request, with what they hold.
+    let guards = Arc::new(guards);
     let enabled = |name| {
         let mut layers = layers.iter();
         layers.any(|layer| layer.name() == name && layer.is_enabled())
@@ -105,17 +107,24 @@ pub fn stack(
     if !secure_headers {
         layers.replace("secure_headers", Box::new(secure_headers::layer()));
     }
+    layers.insert(0, Box::new(shared::SharedRoutes));
     layers
         .insert_before(
             "catch_panic",
-            Box::new(rate_limit::RateLimit::new(guards.clone())),
+            Box::new(rate_limit::RateLimit::new(Arc::clone(&guards))),
         )
-        .insert_before("catch_panic", Box::new(auth::Auth::new(guards.clone())))
         .insert_before(
             "catch_panic",
-            Box::new(cross_site::CrossSite::new(guards.clone())),
+            Box::new(auth::Auth::new(Arc::clone(&guards))),
         )
-        .insert_before("catch_panic", Box::new(host::Host::new(guards.clone())))
+        .insert_before(
+            "catch_panic",
+            Box::new(cross_site::CrossSite::new(Arc::clone(&guards))),
+        )
+        .insert_before(
+            "catch_panic",
+            Box::new(host::Host::new(Arc::clone(&guards))),
+        )
         .insert_before(
             "request_id",
             Box::new(problem::ProblemLayer::new(guards.tracing.clone())),
@@ -126,7 +135,7 @@ pub fn stack(
                 enable: compression,
             }),
         )
-        .insert_before("request_id", Box::new(cors::Cors::new(guards.clone())))
+        .insert_before("request_id", Box::new(cors::Cors::new(Arc::clone(&guards))))
         // Outside of what packs and of what answers preflights: what is counted is what is sent.
         .insert_before(
             "request_id",

@@ -52,11 +52,11 @@ const CREATIONS: &[Creation] = &[
 ];
 
 pub(super) struct RateLimit {
-    guards: Guards,
+    guards: Arc<Guards>,
 }
 
 impl RateLimit {
-    pub(super) fn new(guards: Guards) -> Self {
+    pub(super) fn new(guards: Arc<Guards>) -> Self {
         Self { guards }
     }
 }
@@ -64,7 +64,7 @@ impl RateLimit {
 /// What the layer works with.
 #[derive(Clone)]
 struct Limits {
-    guards: Guards,
+    guards: Arc<Guards>,
     /// In the order of `CREATIONS`; empty where nothing is limited.
     limiters: Arc<[Arc<RateLimiter>]>,
 }
@@ -102,7 +102,7 @@ impl MiddlewareLayer for RateLimit {
             CREATIONS.iter().map(new)
         });
         let limits = Limits {
-            guards: self.guards.clone(),
+            guards: Arc::clone(&self.guards),
             limiters: limiters.collect(),
         };
         Ok(app.layer(from_fn_with_state(limits, limit_creations)))

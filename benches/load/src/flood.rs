@@ -1,10 +1,26 @@
 //! Wrong logins in masses, while some watch: what that does to those who watch.
 
-use std::{cell::Cell, cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    runtime,
+    sync::oneshot,
+    task::{JoinSet, LocalSet},
+    time::sleep,
+};
 
 use crate::{
     api::Api,
@@ -13,9 +29,9 @@ use crate::{
     http::Connection,
     listening::{listen, until},
     pacer::{Order, Plan},
-    provider::Provider,
+    provider::{Provider, lock},
     reader::{Kind, Meter},
-    server::{Server, Starter},
+    server::Starter,
     talk::{Shape, Window},
 };
 
@@ -29,7 +45,7 @@ pub(crate) const SETTINGS: &str = "  http: { trusted_proxies: [\"127.0.0.1/32\"]
 /// How many runs talk, with a reader each.
 const RUNS: usize = 20;
 /// How many connections the logins come over.
-const CONNECTIONS: u64 = 200;
+const CONNECTIONS: usize = 400;
 
 /// How much of it.
 #[derive(Debug, Clone, Copy)]
@@ -43,9 +59,9 @@ pub(crate) struct Size {
 
 #[derive(Debug, Default)]
 struct Flood {
-    sent: Cell<u64>,
+    sent: AtomicU64,
     /// How often each status was answered; 0: the connection was closed.
-    answers: RefCell<BTreeMap<u16, u64>>,
+    answers: Mutex<BTreeMap<u16, u64>>,
 }
 
 /// Does it, and tells the figures.
@@ -85,16 +101,21 @@ pub(crate) async fn flood(provider: Provider, starter: &Starter, size: Size) -> 
     let quiet = Latency::of(&mut meter.latencies.borrow_mut());
     meter.latencies.borrow_mut().clear();
     let (before, cpu) = (server.memory()?, server.processor_time()?);
-    let flood = Rc::new(Flood::default());
-    let mut connections = send(&server, &flood, size);
+    let flood = Arc::new(Flood::default());
+    let (end, ended) = oneshot::channel();
+    let sending = {
+        let (address, flood) = (server.address, Arc::clone(&flood));
+        thread::spawn(move || send_until(ended, address, &flood, size))
+    };
     sleep(window).await;
     meter.open.set(false);
     let flooded = Latency::of(&mut meter.latencies.borrow_mut());
     let cpu = (server.processor_time()? - cpu) as f64 / window.as_nanos() as f64;
-    let (sent, answers) = (flood.sent.get(), flood.answers.borrow().clone());
+    let sent = flood.sent.load(Ordering::Relaxed);
+    let answers = lock(&flood.answers).clone();
     let after = server.memory()?;
-    connections.abort_all();
-    while connections.join_next().await.is_some() {}
+    drop(end);
+    sending.join().ok().context("the flood panicked")??;
     provider.tell(Order::Finish);
     for (number, heard) in listening.joined().await? {
         ensure!(
@@ -141,15 +162,37 @@ fn tell(quiet: Latency, flooded: Latency) {
     }
 }
 
+/// Sends the logins until `ended`, on a thread of its own: what sending them takes is no latency of those who watch.
+fn send_until(
+    ended: oneshot::Receiver<()>,
+    address: SocketAddr,
+    flood: &Arc<Flood>,
+    size: Size,
+) -> Result<()> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let _connections = send(address, flood, size);
+        // Its sender says nothing: it is dropped.
+        let _ = ended.await;
+    });
+    Ok(())
+}
+
 /// Sends the logins, spread over connections that are kept alive.
-fn send(server: &Server, flood: &Rc<Flood>, size: Size) -> JoinSet<Result<()>> {
+fn send(address: SocketAddr, flood: &Arc<Flood>, size: Size) -> JoinSet<Result<()>> {
     let mut connections = JoinSet::new();
     let began = now();
-    for connection in 0..CONNECTIONS {
-        let (address, flood) = (server.address, Rc::clone(flood));
+    // Some are kept waiting for long: whichever is free sends the next.
+    let next = Rc::new(Cell::new(0));
+    for _ in 0..CONNECTIONS {
+        let (flood, next) = (Arc::clone(flood), Rc::clone(&next));
         connections.spawn_local(async move {
             let mut open = None;
-            for number in (connection..).step_by(usize::try_from(CONNECTIONS)?) {
+            loop {
+                let number = next.get();
+                next.set(number + 1);
                 let due = began + number * 1_000_000_000 / size.logins;
                 if let Some(wait) = due.checked_sub(now()) {
                     sleep(Duration::from_nanos(wait)).await;
@@ -158,15 +201,14 @@ fn send(server: &Server, flood: &Rc<Flood>, size: Size) -> JoinSet<Result<()>> {
                     Some(wire) => wire,
                     None => Connection::open(address).await?,
                 };
-                flood.sent.set(flood.sent.get() + 1);
+                flood.sent.fetch_add(1, Ordering::Relaxed);
                 let answer = wire
                     .ask("GET", "/api/providers", &wrong(number, size.addresses), "")
                     .await;
                 let status = answer.as_ref().map_or(0, |answer| answer.status);
-                *flood.answers.borrow_mut().entry(status).or_default() += 1;
+                *lock(&flood.answers).entry(status).or_default() += 1;
                 open = answer.is_ok().then_some(wire);
             }
-            Ok(())
         });
     }
     connections

@@ -44,6 +44,11 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).context("cannot be tied to a core")
 }
 
+/// Puts this thread behind all others.
+pub(crate) fn give_way() -> Result<()> {
+    rustix::process::setpriority_process(None, 19).context("the priority stays")
+}
+
 /// Takes as many descriptors as there may be; the processes that are started inherit that. Tells how many.
 pub(crate) fn raise_descriptors() -> Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     api::Api,
-    clock::now,
+    clock::{give_way, now},
     figures::Latency,
     http::Connection,
     listening::{listen, until},
@@ -45,7 +45,7 @@ pub(crate) const SETTINGS: &str = "  http: { trusted_proxies: [\"127.0.0.1/32\"]
 /// How many runs talk, with a reader each.
 const RUNS: usize = 20;
 /// How many connections the logins come over.
-const CONNECTIONS: usize = 400;
+const CONNECTIONS: usize = 200;
 
 /// How much of it.
 #[derive(Debug, Clone, Copy)]
@@ -162,13 +162,15 @@ fn tell(quiet: Latency, flooded: Latency) {
     }
 }
 
-/// Sends the logins until `ended`, on a thread of its own: what sending them takes is no latency of those who watch.
+/// Sends the logins until `ended`, on a thread of its own that gives way to those who watch: in earnest whoever sends them has another
+/// machine.
 fn send_until(
     ended: oneshot::Receiver<()>,
     address: SocketAddr,
     flood: &Arc<Flood>,
     size: Size,
 ) -> Result<()> {
+    give_way()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

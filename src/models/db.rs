@@ -8,8 +8,8 @@ use std::{
 
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    ExecResult, QueryResult, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait as _,
+    EntityTrait, ExecResult, QueryResult, RuntimeErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait as _, UpdateMany,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -100,6 +100,15 @@ impl Db {
             Ok(place) => Ok(place.ok()),
             Err(_) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
         }
+    }
+
+    /// Carries an update out, and gives the rows as they are now.
+    pub(super) async fn update<E: EntityTrait>(
+        &self,
+        update: UpdateMany<E>,
+    ) -> Result<Vec<E::Model>, DbErr> {
+        let _writer = self.writing().await?;
+        update.exec_with_returning(self).await
     }
 
     pub(super) async fn ping(&self) -> Result<(), DbErr> {

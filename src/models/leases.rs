@@ -126,8 +126,8 @@ impl Store {
         takeover: Takeover,
     ) -> Result<Option<Claimed>, StoreError> {
         let free = take(id, node).filter(runs::Column::LeaseOwner.eq(""));
-        if free.exec(&self.db).await?.rows_affected == 1 {
-            return self.load_owned(id, node).await;
+        if let Some(claimed) = self.load_taken(free).await? {
+            return Ok(Some(claimed));
         }
         let Some(lost) = self.is_lost(node, takeover) else {
             return Ok(None);
@@ -136,10 +136,7 @@ impl Store {
             runs::Column::Takeovers,
             Expr::col(runs::Column::Takeovers).add(1),
         );
-        if taken.exec(&self.db).await?.rows_affected == 0 {
-            return Ok(None);
-        }
-        let claimed = self.load_owned(id, node).await?;
+        let claimed = self.load_taken(taken).await?;
         Ok(claimed.map(Claimed::after_a_crash))
     }
 
@@ -154,10 +151,8 @@ impl Store {
                 Expr::col(runs::Column::Takeovers).add(1),
             )
             .filter(runs::Column::LeaseOwner.eq(node));
-        if taken.exec(&self.db).await?.rows_affected == 0 {
-            return Ok(None);
-        }
-        self.owned(id, node).await
+        let claimed = self.load_taken(taken).await?;
+        Ok(claimed.map(Claimed::after_a_crash))
     }
 
     /// A run, if that node owns it; whoever drove it there broke down.
@@ -165,18 +160,23 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn owned(&self, id: RunId, node: &str) -> Result<Option<Claimed>, StoreError> {
-        let claimed = self.load_owned(id, node).await?;
-        Ok(claimed.map(Claimed::after_a_crash))
-    }
-
-    /// What the owner of a run needs to know, if that is the node: a process that was frozen after its claim may find another owner
-    /// there, whose epoch is not for it to use.
-    async fn load_owned(&self, id: RunId, node: &str) -> Result<Option<Claimed>, StoreError> {
         let row = runs::Entity::find_by_id(id.as_uuid())
             .filter(runs::Column::LeaseOwner.eq(node))
             .one(&self.db)
             .await?;
         match row {
+            Some(row) => Ok(Some(self.load_rest(row).await?.after_a_crash())),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes a run, with what its owner needs to know. The epoch is that of this claim, whoever has the run by now: a process that was
+    /// frozen after it does not use another's.
+    async fn load_taken(
+        &self,
+        taken: UpdateMany<runs::Entity>,
+    ) -> Result<Option<Claimed>, StoreError> {
+        match self.db.update(taken).await?.pop() {
             Some(row) => self.load_rest(row).await.map(Some),
             None => Ok(None),
         }

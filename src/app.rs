@@ -40,7 +40,7 @@ pub use doctor::examine;
 pub use parts::{Parts, audit_retention, provider_config, serve_options, stored};
 pub use serve::{ConnectionLimits, ServeOptions, serve};
 
-use crate::{controllers, middleware, settings, tasks, workers};
+use crate::{controllers, middleware, models, settings, tasks, workers};
 
 /// Parley as a Loco application.
 #[derive(Debug)]
@@ -179,6 +179,7 @@ impl Hooks for App {
             if let Some(parts) = parts.clone() {
                 parts.shut_down().await;
             }
+            close_database(ctx).await;
         };
         tokio::select! {
             () = ending => Ok(()),
@@ -201,6 +202,7 @@ impl Hooks for App {
         let ending = async {
             parts.drain().await;
             parts.clone().shut_down().await;
+            close_database(ctx).await;
         };
         tokio::select! {
             () = ending => {}
@@ -225,6 +227,20 @@ async fn listen(params: &ServeParams) -> Result<tokio::net::TcpListener> {
     let port = settings::port("--port", i64::from(*port)).map_err(Error::wrap)?;
     let listener = tokio::net::TcpListener::bind((binding.as_str(), port)).await;
     listener.map_err(|error| Error::string(&format!("cannot listen on {binding}:{port}: {error}")))
+}
+
+/// How long the database may take to let go.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// Lets go of the database.
+async fn close_database(ctx: &AppContext) {
+    match tokio::time::timeout(CLOSING, models::close(ctx.db.clone())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, cause = error.cause(), "the database was not closed");
+        }
+        Err(_) => tracing::warn!("the database was not closed in time"),
+    }
 }
 
 /// A process that is to end would take the job and not the run.

@@ -209,7 +209,8 @@ pub(super) async fn prepare(mut ctx: AppContext) -> Result<AppContext> {
     ctx.shared_store.insert(Arc::clone(&settings));
     let options = pool(&ctx.config, &settings);
     // In place of Loco's pool, whose connections are retired after a time: a memory database would be gone with them.
-    ctx.db = connect(&options).await.map_err(explained)?;
+    let locos = std::mem::replace(&mut ctx.db, connect(&options).await.map_err(explained)?);
+    locos.close().await?;
     own_schema(&ctx.db).await?;
     if prints_configuration() {
         hide_secrets(&mut ctx.config);

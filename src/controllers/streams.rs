@@ -76,7 +76,7 @@ pub(super) async fn stream_run(
     match door.runs.stream(&caller.whose(), id, cursor).await {
         Ok(Streaming::Over) => Ok(stream::over()),
         // The headers are all that is asked for.
-        Ok(Streaming::Open(_)) if method == Method::HEAD => Ok(stream::come_back(door.stream)),
+        Ok(Streaming::Open(_)) if method == Method::HEAD => Ok(stream::head()),
         Ok(Streaming::Open(subscription)) => {
             // Who comes by a ticket is the run's owner's guest.
             let owner = match caller.only {
@@ -99,7 +99,7 @@ pub(super) async fn stream_run(
                 }
                 drop(place);
             };
-            Ok(stream::response(subscription, door.stream, leave))
+            Ok(stream::response(*subscription, door.stream, leave))
         }
         Err(RunError::Unavailable(_) | RunError::Leaving) if stream::is_of_a_page(&headers) => {
             Ok(stream::come_back(door.stream))

@@ -45,7 +45,7 @@ pub enum Opened {
     /// The cursor is at the final event: there is nothing more, ever.
     Over,
     /// There is something to read or to wait for.
-    Reading(Reader),
+    Reading(Box<Reader>),
 }
 
 impl EventLog {
@@ -103,12 +103,12 @@ impl EventLog {
         if over && cursor.seq == last {
             return Ok(Opened::Over);
         }
-        Ok(Opened::Reading(Reader::new(
+        Ok(Opened::Reading(Box::new(Reader::new(
             self.store.clone(),
             channel,
             cursor,
             Arc::downgrade(&self.readers),
-        )))
+        ))))
     }
 
     /// Ends the streams of a run that was removed.

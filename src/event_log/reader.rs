@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     conversation::{EventId, RunError, RunEvent},
-    models::Store,
+    models::{LoggedEvent, Store, StoreError},
 };
 
 /// How many events are taken from the database at once, and how many bytes of them; the last one may go beyond. So what waits for a reader
@@ -36,6 +37,9 @@ pub struct Reader {
     cursor: EventId,
     /// Where the reader is in the live part; `None` while it reads from the database.
     segment: Option<Arc<Segment>>,
+    /// The page that the database is asked for. Kept where a wait for it is given up: whoever asks anew with each heartbeat gets no answer
+    /// from a database that takes longer, and no error either.
+    page: Option<BoxFuture<'static, Result<Vec<LoggedEvent>, StoreError>>>,
     /// Blocks that were read from the database and not handed out yet.
     stored: VecDeque<Bytes>,
     /// Whether the final event was read.
@@ -60,6 +64,7 @@ impl Reader {
             head,
             cursor,
             segment: None,
+            page: None,
             stored: VecDeque::new(),
             over: false,
             woken: None,
@@ -142,10 +147,13 @@ impl Reader {
 
     /// Takes the next page of durable events from the database.
     async fn read_stored(&mut self) -> Result<(), RunError> {
-        let page = self
-            .store
-            .page_after(self.channel.run(), self.cursor.seq, PAGE, PAGE_BYTES)
-            .await?;
+        let page = self.page.get_or_insert_with(|| {
+            let (store, run, seq) = (self.store.clone(), self.channel.run(), self.cursor.seq);
+            Box::pin(async move { store.page_after(run, seq, PAGE, PAGE_BYTES).await })
+        });
+        let page = page.await;
+        self.page = None;
+        let page = page?;
         if let Some(last) = page.last() {
             self.cursor = EventId::durable(last.seq);
             self.over = RunEvent::name_is_final(&last.name);

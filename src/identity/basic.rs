@@ -11,13 +11,14 @@ use moka::future::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use tokio::{sync::Semaphore, time::timeout};
+use zeroize::Zeroizing;
 
 use super::{
     Caller, ClientKey, Denied, Scopes, aside, digest::Digester, failures::Failures, password,
 };
 
-/// How long a right credential is remembered.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// How long a right credential is remembered after its last use. Passwords change with the settings alone, that is with a new process.
+const REMEMBERED: Duration = Duration::from_mins(10);
 /// How many are remembered: few are right; more are their holders' other spellings.
 const CREDENTIALS: u64 = 1_000;
 /// How many checks may wait for their bcrypt, and how many of one client: each takes a core for a quarter of a second, so whoever would
@@ -61,7 +62,7 @@ impl Users {
             users,
             remembered: Cache::builder()
                 .max_capacity(CREDENTIALS)
-                .time_to_live(REMEMBERED)
+                .time_to_idle(REMEMBERED)
                 .build(),
             digester: Digester::new(),
             bcrypts: Arc::new(Semaphore::new(hash_threads)),
@@ -117,7 +118,7 @@ impl Users {
         // Unknown users cost a bcrypt, too: they must not be told apart by the time it takes.
         let hash = known.map_or(first, |(_, user)| user).password_hash.clone();
         let known = known.map(|(place, _)| place);
-        let password = given.password().to_vec();
+        let password = Zeroizing::new(given.password().to_vec());
         // The semaphore is never closed.
         let slot = Arc::clone(&self.bcrypts).acquire_owned();
         let slot = timeout(PATIENCE, slot).await.map_err(|_| Denied::Busy)?;

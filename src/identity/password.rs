@@ -18,6 +18,7 @@ use base64::{
 use bcrypt::HashParts;
 use blowfish::Blowfish;
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 /// For how long others are let by after each round. Linux takes a thread that does so for one that wants next to nothing: on a machine that
 /// is busy with something else, a login would take half a minute.
@@ -48,7 +49,7 @@ pub(super) fn fits(password: &[u8], hash: &str) -> bool {
 /// The 23 bytes that a hash keeps.
 fn bcrypt_in_pieces(cost: u32, salt: &[u8; 16], password: &[u8]) -> [u8; 23] {
     // With the zero that ends it, as far as bcrypt looks.
-    let mut key = [password, &[0]].concat();
+    let mut key = Zeroizing::new([password, &[0]].concat());
     key.truncate(72);
     let mut state: Blowfish = Blowfish::bc_init_state();
     state.salted_expand_key(salt, &key);

@@ -138,6 +138,18 @@ pub async fn connect(options: &PoolOptions) -> Result<DatabaseConnection, StoreE
     Ok(Database::connect(connect).await?)
 }
 
+/// Closes all connections. What SQLite has in its log is put into the file before that: a copy of it is whole then.
+///
+/// # Errors
+/// When the database fails.
+pub async fn close(db: DatabaseConnection) -> Result<(), StoreError> {
+    if db.get_database_backend() == DbBackend::Sqlite {
+        db.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)")
+            .await?;
+    }
+    Ok(db.close().await?)
+}
+
 fn postgres(connect: &mut ConnectOptions, told: PostgresOptions) {
     connect
         .test_before_acquire(false)

@@ -107,8 +107,11 @@ impl Db {
         &self,
         update: UpdateMany<E>,
     ) -> Result<Vec<E::Model>, DbErr> {
-        let _writer = self.writing().await?;
-        update.exec_with_returning(self).await
+        let updated = async {
+            let _writer = self.writing().await?;
+            update.exec_with_returning(&self.pool).await
+        };
+        self.calls.answer(DatabaseCall::Statement, updated).await
     }
 
     pub(super) async fn ping(&self) -> Result<(), DbErr> {

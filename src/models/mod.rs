@@ -34,7 +34,7 @@ use sea_orm::{DatabaseConnection, DbBackend, DbErr};
 
 pub use changes::{AttemptRecord, Change, Committed, Fence, Head};
 pub use commands::{Applied, Command, CommandKind, Locked, Order, Ordered};
-pub use connect::{Connections, PoolOptions, PostgresOptions, connect, is_memory, unsynced};
+pub use connect::{Connections, PoolOptions, PostgresOptions, close, connect, is_memory, unsynced};
 pub use driving_lock::DrivingLock;
 pub use events::LoggedEvent;
 pub use idempotency::KeptAnswer;

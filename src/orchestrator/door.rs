@@ -75,7 +75,7 @@ pub enum Streaming {
     /// The cursor is at the final event: there is nothing more, ever.
     Over,
     /// There is something to wait for.
-    Open(Subscription),
+    Open(Box<Subscription>),
 }
 
 impl Runs {

@@ -53,21 +53,24 @@ impl Frames {
     ///
     /// Cancel-safe: what was read and is no whole frame yet is a part of the next one.
     pub(super) async fn next(&mut self, due: Instant) -> Result<Next<'_>, AttemptFailure> {
+        let mut late = false;
         loop {
             // A provider that is quicker than we are must not keep this task from whatever else it waits for: a stop, a deadline.
             tokio::task::consume_budget().await;
             if self.reader.advance().map_err(|error| unreadable(&error))? {
                 return Ok(Next::Frame(self.reader.frame()));
             }
+            if late {
+                return Ok(Next::Late);
+            }
             let silent = self.heard.map(|heard| heard + self.idle);
             let first = silent.map_or(due, |silent| silent.min(due));
             match self.alarm.before(first, self.response.chunk()).await {
                 Some(Ok(Some(bytes))) => {
                     let now = Instant::now();
-                    // Where bytes are always there, nobody waits, and no alarm is heard.
-                    if now >= due {
-                        return Ok(Next::Late);
-                    }
+                    // Where bytes are always there, nobody waits, and no alarm is heard. What has come counts all the same: this process
+                    // may have stood still.
+                    late = now >= due;
                     self.heard = Some(now);
                     self.reader.push(bytes);
                 }

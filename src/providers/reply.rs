@@ -214,7 +214,7 @@ impl Reply {
         } = step;
         if self.usage_until.is_some() {
             self.ready.extend(usage.map(Part::Usage));
-            self.over |= last;
+            self.over |= last || is_over(self.usage_until);
             return;
         }
         if [&reasoning, &text, &refusal]
@@ -223,6 +223,11 @@ impl Reply {
         {
             self.begun = true;
             self.word_until = Instant::now() + self.word_patience;
+        } else if finished.is_none() && failed.is_none() && is_over(Some(self.word_until)) {
+            // Frames that say nothing are no words, however many come.
+            self.ready.extend(usage.map(Part::Usage));
+            self.fail(self.no_word());
+            return;
         }
         self.refusal_bytes += refusal.as_ref().map_or(0, String::len);
         let Censors {
@@ -235,9 +240,6 @@ impl Reply {
         let refusal = refusal.and_then(|said| censored(refusals, said));
         self.ready.extend(reasoning.map(Part::Reasoning));
         self.ready_text(text);
-        if finished.is_some() {
-            self.say_the_rest();
-        }
         if self.refusal_bytes > self.max_refusal_bytes {
             let message = format!(
                 "the refusal went over the limit of {} bytes",
@@ -247,6 +249,9 @@ impl Reply {
             return;
         }
         self.ready.extend(refusal.map(Part::Refusal));
+        if finished.is_some() {
+            self.say_the_rest();
+        }
         self.ready.extend(usage.map(Part::Usage));
         if let Some(reason) = finished {
             self.ready.push_back(Part::Finished(reason));
@@ -332,6 +337,10 @@ impl Censors {
             refusal: censor(),
         }
     }
+}
+
+fn is_over(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() >= until)
 }
 
 /// The words as they may be told; `None` if there are none yet.
@@ -433,3 +442,6 @@ fn is_stream(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
     kind.is_empty() || kind.eq_ignore_ascii_case("text/event-stream")
 }
+
+#[cfg(test)]
+mod tests;

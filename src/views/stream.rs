@@ -4,7 +4,7 @@
 //! The heartbeat is the single line `:`; with a blank line after it, one much-used client delivers an empty message. `retry` rides
 //! inside the first block for the same reason.
 
-use std::{future::Future, time::Duration};
+use std::{convert::Infallible, future::Future, time::Duration};
 
 use axum::{
     body::Body,
@@ -44,6 +44,14 @@ pub fn response(
     leave: impl Future<Output = ()> + Send + 'static,
 ) -> Response {
     with_headers(Body::from_stream(body(blocks, settings, leave)))
+}
+
+/// The same without a body: the answer to a `HEAD`.
+pub fn head() -> Response {
+    // Of no length that is known: a stream has none.
+    with_headers(Body::from_stream(
+        stream::empty::<Result<Bytes, Infallible>>(),
+    ))
 }
 
 /// Whether a page asks, by an `EventSource` or a `fetch`: an `EventSource` gives up for good on an error status.
@@ -111,7 +119,7 @@ fn body<B: Blocks>(
     blocks: B,
     settings: StreamSettings,
     leave: impl Future<Output = ()> + Send + 'static,
-) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {
+) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
     let sending = Sending {
         blocks,
         heartbeat: settings.heartbeat,

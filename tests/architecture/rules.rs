@@ -80,6 +80,7 @@ pub(super) const FENCES: &[(&str, Fence)] = &[
         Only(&["views", "controllers", "middleware", "simulator", "app"]),
     ),
     ("bcrypt", Only(&["identity"])),
+    ("blowfish", Only(&["identity"])),
     ("governor", Only(&["identity"])),
     ("jsonwebtoken", Only(&["identity"])),
     ("dotenvy", Only(&["settings"])),

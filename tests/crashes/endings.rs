@@ -141,6 +141,25 @@ async fn a_run_whose_provider_is_gone_after_the_restart_is_failed() {
     simulator.stop().await;
 }
 
+/// Whoever ends Parley and copies the file has it all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_let_go_of_is_whole_by_itself() {
+    let (folder, simulator, mut node) = silent("{ drain_seconds: 1 }").await;
+    start_run(std::slice::from_ref(&node.base), 2).await;
+    asked(&simulator).await;
+    node.signal("TERM");
+    let status = node.ended().await;
+    assert!(status.success(), "{status}\n{}", node.log());
+    let copies = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path(), copies.path());
+    std::fs::copy(from.join("parley.sqlite"), to.join("parley.sqlite")).unwrap();
+    let db = sea_orm::Database::connect(file(&copies)).await.unwrap();
+    let runs = db.execute_unprepared("UPDATE runs SET takeovers = takeovers");
+    assert_eq!(runs.await.unwrap().rows_affected(), 1);
+    db.close().await.unwrap();
+    simulator.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_rows_cannot_be_read_is_failed() {
     let (folder, simulator, mut node) = silent("{}").await;

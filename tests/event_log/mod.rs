@@ -91,7 +91,7 @@ impl Log {
             .await
             .unwrap()
         {
-            Opened::Reading(reader) => reader,
+            Opened::Reading(reader) => *reader,
             Opened::Over => panic!("over at {cursor}"),
         }
     }
@@ -263,6 +263,62 @@ async fn a_cancelled_wait_loses_nothing() {
         log.say(&channel, "x");
         assert_eq!(next(&mut reader).await, [format!("2-{n}")]);
     }
+}
+
+/// A heartbeat gives a wait up; where the database takes longer, its answer still comes.
+#[tokio::test]
+async fn a_read_of_the_database_goes_on_where_the_wait_for_it_is_given_up() {
+    let log = Log::new().await;
+    let mut reader = log.read("0-0").await;
+    let patience = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        // One look each, in which no database answers.
+        match futures_util::poll!(Box::pin(reader.next())) {
+            std::task::Poll::Ready(read) => {
+                let read = read.unwrap().unwrap();
+                assert!(String::from_utf8_lossy(&read).contains("id: 1-0"));
+                return;
+            }
+            std::task::Poll::Pending => tokio::task::yield_now().await,
+        }
+        assert!(tokio::time::Instant::now() < patience, "no answer comes");
+    }
+}
+
+/// What comes quicker than anybody can see leaves in one write.
+#[tokio::test]
+async fn quick_deltas_leave_together() {
+    let log = Log::new().await;
+    let channel = log.log.channel(log.run);
+    log.append(2, "turn.started").await;
+    let mut reader = log.read("2-0").await;
+    // On a busy machine they may not be quick.
+    for _ in 0..10_000 {
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let mut waiting = Box::pin(reader.next());
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+            log.say(&channel, "one");
+            let blocks = match futures_util::poll!(&mut waiting) {
+                std::task::Poll::Ready(blocks) => blocks,
+                std::task::Poll::Pending => {
+                    log.say(&channel, "another");
+                    waiting.await
+                }
+            };
+            let blocks = blocks.unwrap().unwrap();
+            ids.push(
+                blocks
+                    .split(|byte| *byte == b'\n')
+                    .filter(|line| line.starts_with(b"id: "))
+                    .count(),
+            );
+        }
+        if ids[1] == 2 {
+            return;
+        }
+    }
+    panic!("each delta has left by itself");
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ impl Talk {
             let Opened::Reading(reader) = talk.log.open(run, EventId::durable(1)).await? else {
                 bail!("the run is over");
             };
-            talk.readers.push(reader);
+            talk.readers.push(*reader);
         }
         Ok(talk)
     }

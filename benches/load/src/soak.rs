@@ -32,6 +32,11 @@ const LINE: Duration = Duration::from_secs(10);
 /// How long runs go on after the last line.
 const AFTER: Duration = Duration::from_secs(2);
 
+/// The share of its size at minute two by which memory may grow: what an allocator keeps depends on what comes at the same time.
+const PLAY: u64 = 10;
+/// How many descriptors there may be when nobody talks, beside the connections to the provider.
+const DESCRIPTORS: usize = 50;
+
 /// How much of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
@@ -127,12 +132,20 @@ pub(crate) async fn soak(provider: Provider, starter: &Starter, size: Size) -> R
         slot?.with_context(|| soak.server.log())?;
     }
     sleep(Duration::from_secs(2)).await;
-    println!("\n{}", soak.balance(early.unwrap_or(late), late)?);
+    let early = early.unwrap_or(late);
+    let left = (soak.server.memory()?, soak.server.descriptors()?);
+    println!("\n{}", soak.balance(early, late, left));
     let books = &soak.books;
     let example = books.example.take().unwrap_or_default();
     ensure!(
         books.lost.get() + books.doubled.get() == 0,
         "the books do not balance: {example}"
+    );
+    ensure!(late.0 <= early.0 + early.0 / PLAY, "memory has grown");
+    // For each run a connection to the provider is kept for the next one.
+    ensure!(
+        left.1 <= size.runs + DESCRIPTORS,
+        "descriptors are left that nobody needs"
     );
     Ok(())
 }
@@ -256,11 +269,10 @@ impl Soak {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "mebibytes")]
-    fn balance(&self, early: Held, late: Held) -> Result<String> {
+    fn balance(&self, early: Held, late: Held, (memory, descriptors): Held) -> String {
         let books = &self.books;
-        let (memory, descriptors) = (self.server.memory()?, self.server.descriptors()?);
         let mebibytes = |bytes: u64| bytes as f64 / 1_048_576.0;
-        Ok(format!(
+        format!(
             "runs {}, streams {}, of them resumed {}, pauses of readers {}, requests to the provider {}\n\
              deltas sent {}, delivered {}, readers that lost text {}, that have text twice {}\n\
              memory at minute two {:.1} MiB, at the end {:.1} MiB, without any run {:.1} MiB\n\
@@ -279,7 +291,7 @@ impl Soak {
             mebibytes(memory),
             early.1,
             late.1,
-        ))
+        )
     }
 
     /// Some time between these.

@@ -30,6 +30,10 @@ impl Blocks for Subscription {
     async fn next(&mut self) -> Result<Option<Bytes>, RunError> {
         Self::next(self).await
     }
+
+    fn is_reading(&self) -> bool {
+        Self::is_reading(self)
+    }
 }
 
 /// Watch a run

@@ -28,7 +28,7 @@ const PAGE_BYTES: u64 = 256 * 1024;
 /// Deltas that come closer together than this are quick.
 const QUICK: Duration = Duration::from_millis(1);
 
-/// An open log. Holds one segment at most, and no connection.
+/// An open log. Holds one segment at most, and a connection only while it reads from the database.
 pub struct Reader {
     store: Store,
     channel: Arc<Channel>,
@@ -70,6 +70,12 @@ impl Reader {
             woken: None,
             _counted: counted,
         }
+    }
+
+    /// Whether the database has been asked, and has not answered: until then a connection may be held, so the wait has to go on.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        self.page.is_some()
     }
 
     /// Waits for what comes after all that was handed out: one or several whole SSE blocks. `None` after the final event, and where

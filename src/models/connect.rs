@@ -138,13 +138,14 @@ pub async fn connect(options: &PoolOptions) -> Result<DatabaseConnection, StoreE
     Ok(Database::connect(connect).await?)
 }
 
-/// Closes all connections. What SQLite has in its log is put into the file before that: a copy of it is whole then.
+/// Closes all connections. What SQLite has in its log is put into the file before that, so that a copy of it is whole; where another process
+/// is at work on it, as far as that goes without keeping anybody waiting.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn close(db: DatabaseConnection) -> Result<(), StoreError> {
     if db.get_database_backend() == DbBackend::Sqlite {
-        db.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.execute_unprepared("PRAGMA wal_checkpoint(PASSIVE)")
             .await?;
     }
     Ok(db.close().await?)

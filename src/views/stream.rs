@@ -35,6 +35,12 @@ pub struct StreamSettings {
 pub trait Blocks: Send + 'static {
     /// Waits for the next whole SSE blocks; `None` after the last. Must be cancel-safe: a heartbeat interrupts it.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, RunError>> + Send;
+
+    /// Whether a wait for the next goes on in the database, which is a matter of seconds. Nothing is sent meanwhile: whoever then takes
+    /// nothing would keep a connection of all others.
+    fn is_reading(&self) -> bool {
+        false
+    }
 }
 
 /// The answer that streams these blocks until they end or `leave` is ready.
@@ -163,6 +169,10 @@ impl<B: Blocks> Sending<B> {
                         self.wind_up(self.sent);
                         continue;
                     }
+                    if self.blocks.is_reading() {
+                        self.wind_up(now);
+                        continue;
+                    }
                     self.sent = now;
                     self.wind_up(now);
                     return Some(Bytes::from_static(b":\n"));
@@ -236,6 +246,26 @@ mod tests {
         assert_eq!(quiet.elapsed().as_secs(), 4);
         drop(say);
         assert!(body.next().await.is_none());
+    }
+
+    /// Somebody who is parked behind a heartbeat would keep the database's connection.
+    #[tokio::test(start_paused = true)]
+    async fn no_heartbeat_comes_between_a_read_of_the_database_and_its_answer() {
+        struct Slow(std::pin::Pin<Box<tokio::time::Sleep>>);
+        impl Blocks for Slow {
+            async fn next(&mut self) -> Result<Option<Bytes>, RunError> {
+                self.0.as_mut().await;
+                Ok(Some(Bytes::from_static(b"data: x\n\n")))
+            }
+
+            fn is_reading(&self) -> bool {
+                !self.0.is_elapsed()
+            }
+        }
+        let slow = Slow(Box::pin(tokio::time::sleep(Duration::from_secs(9))));
+        let mut body = std::pin::pin!(body(slow, SETTINGS, std::future::pending()));
+        let read = body.next().await.unwrap().unwrap();
+        assert!(read.ends_with(b"data: x\n\n"));
     }
 
     #[tokio::test]

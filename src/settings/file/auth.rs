@@ -43,8 +43,8 @@ pub(in crate::settings) struct Basic {
     #[cfg_attr(test, serde(skip_serializing), schemars(with = "Option<String>"))]
     pub(in crate::settings) password_hash: Option<SecretString>,
     /// How many passwords are looked at at the same time, so how many cores a flood of logins takes at most. To look at one takes a core
-    /// for a quarter of a second, on Linux at a lower priority than all else; those that were right are remembered for ten minutes after their last use. Some wait,
-    /// each 5 seconds at most; whoever would wait longer, and more than those, are answered 503 with `Retry-After`.
+    /// for a quarter of a second, on Linux at a lower priority than all else; those that were right are remembered for ten minutes after their
+    /// last use. Some wait, each 5 seconds at most; whoever would wait longer, and more than those, are answered 503 with `Retry-After`.
     pub(in crate::settings) hash_threads: Limit<2, 1, 64>,
     pub(in crate::settings) users: Vec<BasicUser>,
 }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, futures::Notified, watch};
 
 use super::segment::Segment;
 use crate::{
@@ -26,6 +26,8 @@ pub struct Channel {
     tail: Mutex<Vec<Arc<Segment>>>,
     /// The newest id. Only wakes: the segments and the database answer.
     head: watch::Sender<EventId>,
+    /// Wakes whoever lets deltas gather, when something else has come.
+    turned: Notify,
     /// Whether the run was removed.
     gone: AtomicBool,
 }
@@ -37,6 +39,7 @@ impl Channel {
             registry,
             tail: Mutex::default(),
             head: watch::Sender::new(EventId::START),
+            turned: Notify::new(),
             gone: AtomicBool::new(false),
         }
     }
@@ -67,6 +70,7 @@ impl Channel {
         };
         // Told after the lock is gone: whoever wakes can read at once.
         self.head.send_replace(head);
+        self.turned.notify_waiters();
     }
 
     /// Appends a delta after the last durable event, for the run's owner.
@@ -93,12 +97,14 @@ impl Channel {
             last.cut();
         }
         self.head.send_modify(|_| {});
+        self.turned.notify_waiters();
     }
 
     /// The run was removed: whoever waits for more waits in vain.
     pub(super) fn vanish(&self) {
         self.gone.store(true, Ordering::Release);
         self.head.send_modify(|_| {});
+        self.turned.notify_waiters();
     }
 
     /// Whether the run was removed.
@@ -126,6 +132,12 @@ impl Channel {
             }
             more || !behind.is_empty()
         });
+        self.turned.notify_waiters();
+    }
+
+    /// Ready when something else than a delta has come since it was asked for.
+    pub(super) fn turned(&self) -> Notified<'_> {
+        self.turned.notified()
     }
 
     /// The segment of that durable event, if it is among the latest.

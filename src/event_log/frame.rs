@@ -5,7 +5,6 @@
 //! them inside, names are ours and ids are numbers: no field can be forged.
 
 use bytes::Bytes;
-use serde::Serialize;
 
 use crate::{
     conversation::{Delta, DeltaKind, EventId},
@@ -23,33 +22,23 @@ pub(super) fn durable(event: &LoggedEvent) -> Bytes {
     block.into()
 }
 
-/// Writes the block of a delta.
+/// Writes the block of a delta. By hand: only the text has to be looked at byte by byte.
 pub(super) fn delta(page: &mut Vec<u8>, id: EventId, delta: &Delta<'_>) {
-    #[derive(Serialize)]
-    struct Data<'a> {
-        r#type: &'static str,
-        turn: u32,
-        bot_index: u32,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        kind: Option<&'static str>,
-        text: &'a str,
-    }
+    let mut digits = itoa::Buffer::new();
     page.extend_from_slice(b"event: turn.delta");
     write_id(page, id);
-    let data = Data {
-        r#type: "turn.delta",
-        turn: delta.turn,
-        bot_index: delta.bot_index,
-        kind: match delta.kind {
-            DeltaKind::Text => None,
-            DeltaKind::Reasoning => Some("reasoning"),
-        },
-        text: delta.text,
-    };
-    // Writing numbers and text into memory cannot fail.
-    let written = serde_json::to_writer(&mut *page, &data);
+    page.extend_from_slice(b"{\"type\":\"turn.delta\",\"turn\":");
+    page.extend_from_slice(digits.format(delta.turn).as_bytes());
+    page.extend_from_slice(b",\"bot_index\":");
+    page.extend_from_slice(digits.format(delta.bot_index).as_bytes());
+    page.extend_from_slice(match delta.kind {
+        DeltaKind::Text => b",\"text\":".as_slice(),
+        DeltaKind::Reasoning => b",\"kind\":\"reasoning\",\"text\":",
+    });
+    // Writing text into memory cannot fail.
+    let written = serde_json::to_writer(&mut *page, delta.text);
     debug_assert!(written.is_ok());
-    page.extend_from_slice(b"\n\n");
+    page.extend_from_slice(b"}\n\n");
 }
 
 fn write_id(block: &mut Vec<u8>, id: EventId) {

@@ -3,12 +3,15 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     channel::Channel,
@@ -25,7 +28,8 @@ use crate::{
 const PAGE: u64 = 64;
 const PAGE_BYTES: u64 = 256 * 1024;
 
-/// Deltas that come closer together than this are quick.
+/// How long after the last ones the next deltas leave, at the soonest: nobody sees it, and a write costs more than all else that a delta
+/// takes.
 const QUICK: Duration = Duration::from_millis(1);
 
 /// An open log. Holds one segment at most, and a connection only while it reads from the database.
@@ -44,8 +48,6 @@ pub struct Reader {
     stored: VecDeque<Bytes>,
     /// Whether the final event was read.
     over: bool,
-    /// When it was woken last.
-    woken: Option<Instant>,
     /// By which it is counted.
     _counted: Weak<()>,
 }
@@ -67,7 +69,6 @@ impl Reader {
             page: None,
             stored: VecDeque::new(),
             over: false,
-            woken: None,
             _counted: counted,
         }
     }
@@ -107,24 +108,27 @@ impl Reader {
             if self.channel.is_gone() {
                 return Ok(None);
             }
+            let since = Instant::now();
             // The channel is held, so its sender lives: the wait ends by an append.
             if self.head.changed().await.is_err() {
                 return Ok(None);
             }
-            self.gather().await;
+            self.gather(since).await;
         }
     }
 
-    /// Where deltas come quicker than anybody can see, lets all other tasks go first, so that several of them are sent in one write. A
-    /// write costs more than all else that a delta takes.
-    async fn gather(&mut self) {
-        let now = Instant::now();
-        let quick = self
-            .woken
-            .is_some_and(|before| now.duration_since(before) < QUICK);
-        self.woken = Some(now);
-        if quick {
-            tokio::task::yield_now().await;
+    /// Lets deltas gather that come quickly one after the other: several leave in one write then. `since` is when the wait for the first
+    /// of them began. A turn's first one waits for none, and nothing else waits at all.
+    async fn gather(&mut self, since: Instant) {
+        // A timer takes a lock that all share, also where its time is over.
+        if self.cursor.n == 0 || since.elapsed() >= QUICK {
+            return;
+        }
+        // Asked for before the look: a turn after it ends the wait below.
+        let turned = self.channel.turned();
+        if self.head.borrow().seq == self.cursor.seq {
+            // Either is an end of it.
+            let _ = timeout_at(since + QUICK, turned).await;
         }
     }
 

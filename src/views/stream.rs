@@ -14,7 +14,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{
     Stream, StreamExt as _,
-    future::{BoxFuture, FutureExt as _},
+    future::{BoxFuture, FutureExt as _, ready},
     stream::{self, FuturesUnordered},
 };
 use tokio::time::Instant;
@@ -108,6 +108,8 @@ struct Sending<B> {
     prefix: Option<String>,
     /// When something was sent last.
     sent: Instant,
+    /// Whether the stream ends where nothing more is there.
+    leaves: bool,
     /// The request that it answers.
     span: tracing::Span,
     /// What is looked at when it rings, and not with each block: a look costs locks that all streams share.
@@ -131,6 +133,7 @@ fn body<B: Blocks>(
         heartbeat: settings.heartbeat,
         prefix: Some(format!("retry: {}\n", settings.retry.as_millis())),
         sent: Instant::now(),
+        leaves: false,
         span: tracing::Span::current(),
         bells: std::iter::once(leave.map(|()| Bell::Leave).boxed()).collect(),
     };
@@ -160,9 +163,11 @@ impl<B: Blocks> Sending<B> {
                     self.sent = Instant::now();
                     return Some(self.prefixed(bytes));
                 }
+                () = ready(()), if self.leaves => return None,
                 bell = self.bells.next() => {
                     let Some(Bell::Silence) = bell else {
-                        return None;
+                        self.leaves = true;
+                        continue;
                     };
                     let now = Instant::now();
                     if self.sent + self.heartbeat > now {
@@ -282,6 +287,31 @@ mod tests {
             &body.next().await.unwrap().unwrap()[..],
             b"event: b\ndata: 2\n\n"
         );
+    }
+
+    /// The last events of a run that was left, where its deltas were gathering.
+    #[tokio::test]
+    async fn what_is_there_is_shown_before_the_stream_ends() {
+        struct Gathering(Option<usize>);
+        impl Blocks for Gathering {
+            async fn next(&mut self) -> Result<Option<Bytes>, RunError> {
+                match self.0.as_mut() {
+                    None => self.0 = Some(2),
+                    Some(0) => {}
+                    Some(there) => {
+                        *there -= 1;
+                        return Ok(Some(Bytes::from_static(b"data: x\n\n")));
+                    }
+                }
+                std::future::pending().await
+            }
+        }
+        let mut body = std::pin::pin!(body(Gathering(None), SETTINGS, ready(())));
+        for _ in 0..2 {
+            let bytes = body.next().await.unwrap().unwrap();
+            assert!(bytes.ends_with(b"data: x\n\n"), "{bytes:?}");
+        }
+        assert!(body.next().await.is_none());
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! The event log without HTTP: one path for replay and live, whatever the order in which things happen.
 
-use std::time::Duration;
+use std::{task::Poll, time::Duration};
 
+use bytes::Bytes;
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
     conversation::{
@@ -104,6 +105,28 @@ impl Log {
             text,
         });
     }
+
+    /// Says something so long after somebody has begun to wait: the ids of what that one has at once; `None` if it waits for more.
+    async fn hears<F>(&self, waiting: &mut F, later: Duration) -> Option<Vec<String>>
+    where
+        F: Future<Output = Result<Option<Bytes>, RunError>> + Unpin,
+    {
+        assert!(futures_util::poll!(&mut *waiting).is_pending());
+        tokio::time::advance(later).await;
+        self.say(&self.log.channel(self.run), "x");
+        match futures_util::poll!(waiting) {
+            Poll::Ready(blocks) => Some(told(&blocks.unwrap().unwrap())),
+            Poll::Pending => None,
+        }
+    }
+}
+
+/// The ids in these blocks.
+fn told(blocks: &[u8]) -> Vec<String> {
+    let text = str::from_utf8(blocks).unwrap();
+    text.lines()
+        .filter_map(|line| line.strip_prefix("id: ").map(str::to_owned))
+        .collect()
 }
 
 /// The ids of what the reader has next, bounded in time.
@@ -112,11 +135,7 @@ async fn next(reader: &mut Reader) -> Vec<String> {
         .await
         .expect("nothing came")
         .unwrap();
-    let bytes = bytes.unwrap_or_default();
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
-    text.lines()
-        .filter_map(|line| line.strip_prefix("id: ").map(str::to_owned))
-        .collect()
+    told(&bytes.unwrap_or_default())
 }
 
 async fn ids(reader: &mut Reader, until: &str) -> Vec<String> {
@@ -274,51 +293,74 @@ async fn a_read_of_the_database_goes_on_where_the_wait_for_it_is_given_up() {
     loop {
         // One look each, in which no database answers.
         match futures_util::poll!(Box::pin(reader.next())) {
-            std::task::Poll::Ready(read) => {
+            Poll::Ready(read) => {
                 let read = read.unwrap().unwrap();
                 assert!(String::from_utf8_lossy(&read).contains("id: 1-0"));
                 return;
             }
-            std::task::Poll::Pending => tokio::task::yield_now().await,
+            Poll::Pending => tokio::task::yield_now().await,
         }
         assert!(tokio::time::Instant::now() < patience, "no answer comes");
     }
 }
 
-/// What comes quicker than anybody can see leaves in one write.
+/// What comes quicker than anybody can see leaves in one write; nothing else than deltas waits for it.
 #[tokio::test]
 async fn quick_deltas_leave_together() {
     let log = Log::new().await;
     let channel = log.log.channel(log.run);
     log.append(2, "turn.started").await;
     let mut reader = log.read("2-0").await;
-    // On a busy machine they may not be quick.
-    for _ in 0..10_000 {
-        let mut ids = Vec::new();
-        for _ in 0..2 {
-            let mut waiting = Box::pin(reader.next());
-            assert!(futures_util::poll!(&mut waiting).is_pending());
-            log.say(&channel, "one");
-            let blocks = match futures_util::poll!(&mut waiting) {
-                std::task::Poll::Ready(blocks) => blocks,
-                std::task::Poll::Pending => {
-                    log.say(&channel, "another");
-                    waiting.await
-                }
-            };
-            let blocks = blocks.unwrap().unwrap();
-            ids.push(
-                blocks
-                    .split(|byte| *byte == b'\n')
-                    .filter(|line| line.starts_with(b"id: "))
-                    .count(),
-            );
-        }
-        if ids[1] == 2 {
-            return;
-        }
+    // The clock stands still but where it is moved on.
+    tokio::time::pause();
+    {
+        let mut first = Box::pin(reader.next());
+        let at_once = log.hears(&mut first, Duration::ZERO).await;
+        assert_eq!(at_once.unwrap(), ["2-1"], "a turn's first delta has waited");
     }
-    panic!("each delta has left by itself");
+    {
+        let mut slow = Box::pin(reader.next());
+        let at_once = log.hears(&mut slow, Duration::from_millis(1)).await;
+        assert_eq!(at_once.unwrap(), ["2-2"], "a slow delta has waited");
+    }
+    {
+        let mut quick = Box::pin(reader.next());
+        assert_eq!(log.hears(&mut quick, Duration::ZERO).await, None);
+        log.say(&channel, "x");
+        assert!(futures_util::poll!(&mut quick).is_pending());
+        tokio::time::advance(Duration::from_millis(2)).await;
+        let both = quick.await.unwrap().unwrap();
+        assert_eq!(told(&both), ["2-3", "2-4"]);
+    }
+    {
+        let mut given_up = Box::pin(reader.next());
+        assert_eq!(log.hears(&mut given_up, Duration::ZERO).await, None);
+    }
+    assert_eq!(next(&mut reader).await, ["2-5"]);
+    {
+        let mut cut_short = Box::pin(reader.next());
+        assert_eq!(log.hears(&mut cut_short, Duration::ZERO).await, None);
+        let event = LoggedEvent {
+            seq: 3,
+            name: "turn.completed".into(),
+            data: "{}".into(),
+        };
+        channel.publish(&[event]);
+        let Poll::Ready(last) = futures_util::poll!(&mut cut_short) else {
+            panic!("an event has waited for deltas");
+        };
+        assert_eq!(told(&last.unwrap().unwrap()), ["2-6"]);
+    }
+    assert_eq!(next(&mut reader).await, ["3-0"]);
+    log.say(&channel, "x");
+    assert_eq!(next(&mut reader).await, ["3-1"]);
+    {
+        let mut removed = Box::pin(reader.next());
+        assert_eq!(log.hears(&mut removed, Duration::ZERO).await, None);
+        log.log.vanish(log.run);
+        assert!(futures_util::poll!(&mut removed).is_ready());
+    }
+    assert!(reader.next().await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -130,10 +130,11 @@ impl Bench {
 
     /// One run that many read: 100, and 5,000.
     pub(crate) async fn fanout(&self) -> Result<Vec<Row>> {
+        // So many that a reader is written to many times, however much is gathered; and no more than 5,000 take in their time.
         let (few, many) = if self.quick {
-            (3_000, 60)
+            (3_000, 600)
         } else {
-            (20_000, 600)
+            (20_000, 2_000)
         };
         let shape = |readers, deltas| Shape {
             runs: 1,
@@ -160,6 +161,11 @@ impl Bench {
             .zip(&of_5000)
             .map(|(few, many)| (few.1, many.1))
             .collect();
+        let paced = Shape {
+            readers: 100,
+            ..self.timed(1, 20)
+        };
+        let paced = figures(&self.pairs(paced).await?, |talk| talk.per_delivered);
         let mut grown = Row::pairs(
             "the same, over Parley's figure of 100 readers",
             "µs",
@@ -179,6 +185,11 @@ impl Bench {
                 &of_5000,
             ),
             grown.ratio_at_most(1.1),
+            Row::pairs(
+                "CPU per delivered delta, 1 run × 100 readers, a delta each 20 ms",
+                "µs",
+                &paced,
+            ),
         ])
     }
 

@@ -69,7 +69,7 @@ impl Row {
 
     /// The figure is at most the relay's and this.
     pub(crate) fn beyond_relay(mut self, goal: f64) -> Self {
-        self.goal = format!("≤ relay + {goal} {}", self.unit);
+        self.goal = format!("≤ relay + {goal:.2} {}", self.unit);
         self.reached = self
             .relay
             .map(|relay| self.parley.median <= relay.median + goal);

@@ -11,7 +11,7 @@
 
 use serde_json::Value;
 
-use super::wire::{Chunk, Content, Delta};
+use super::wire::{Chunk, Content, Delta, FirstChoice};
 use crate::{
     conversation::{AttemptFailure, FailureCode, StopReason, Usage},
     providers::{
@@ -65,7 +65,7 @@ impl Chat {
             .as_ref()
             .or_else(|| chunk.x_groq.as_ref()?.usage.as_ref())
             .and_then(usage);
-        let Some(choice) = chunk.choices.into_iter().flatten().next() else {
+        let Some(choice) = chunk.choices.and_then(|FirstChoice(choice)| choice) else {
             return Ok(Step {
                 usage,
                 ..Step::default()
@@ -161,8 +161,8 @@ fn reported_error(chunk: &Chunk, data: &str) -> Option<AttemptFailure> {
         .error
         .as_ref()
         .is_some_and(|error| !matches!(error, Value::Null | Value::Bool(false)));
-    let bare = chunk.object.as_deref();
-    if !wrapped && !bare.is_some_and(|object| object.eq_ignore_ascii_case("error")) {
+    let bare = chunk.object.as_ref().is_some_and(|object| object.is_error);
+    if !wrapped && !bare {
         return None;
     }
     let value: Value = serde_json::from_str(data).ok()?;
@@ -244,9 +244,18 @@ mod tests {
             "{",
             "[1]",
             r#"{"choices":[{"delta":{"content":5}}]}"#,
+            r#"{"choices":{}}"#,
+            r#"{"object":5}"#,
         ] {
             assert_eq!(steps(&[broken]), [Err(FailureCode::Malformed)], "{broken}");
         }
+    }
+
+    #[test]
+    fn of_several_choices_the_first_is_read() {
+        let frame = r#"{"choices":[{"delta":{"content":"a"}},{"delta":{"content":5}},7]}"#;
+        let step = steps(&[frame]).remove(0).unwrap();
+        assert_eq!(step.text.as_deref(), Some("a"));
     }
 
     #[test]

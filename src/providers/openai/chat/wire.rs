@@ -4,19 +4,29 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{Error, IgnoredAny, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 use serde_json::Value;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Chunk {
-    /// `"error"` where a server sends the error object itself as a chunk (vLLM, Mistral).
-    pub(super) object: Option<String>,
-    pub(super) choices: Option<Vec<Choice>>,
+    pub(super) object: Option<Object>,
+    pub(super) choices: Option<FirstChoice>,
     pub(super) usage: Option<Value>,
     pub(super) x_groq: Option<XGroq>,
     pub(super) error: Option<Value>,
 }
+
+/// What a chunk calls itself.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// Where a server sends the error object itself as a chunk (vLLM, Mistral).
+    pub(super) is_error: bool,
+}
+
+/// The first choice, if there is any: we ask for one. What stands behind it is not looked at.
+#[derive(Debug)]
+pub(super) struct FirstChoice(pub(super) Option<Choice>);
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Choice {
@@ -41,6 +51,49 @@ pub(super) struct Delta {
 pub(super) enum Content {
     Text(String),
     Parts(Vec<ContentPart>),
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl Visitor<'_> for Name {
+            type Value = Object;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a string")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Object, E> {
+                let is_error = name.eq_ignore_ascii_case("error");
+                Ok(Object { is_error })
+            }
+        }
+
+        deserializer.deserialize_str(Name)
+    }
+}
+
+impl<'de> Deserialize<'de> for FirstChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Choices;
+
+        impl<'de> Visitor<'de> for Choices {
+            type Value = FirstChoice;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<FirstChoice, A::Error> {
+                let first = list.next_element()?;
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(FirstChoice(first))
+            }
+        }
+
+        deserializer.deserialize_seq(Choices)
+    }
 }
 
 // By hand, because serde's untagged enums read everything twice, and each delta comes through here.

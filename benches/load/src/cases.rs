@@ -130,11 +130,11 @@ impl Bench {
 
     /// One run that many read: 100, and 5,000.
     pub(crate) async fn fanout(&self) -> Result<Vec<Row>> {
-        // So many that a reader is written to many times, however much is gathered; and no more than 5,000 take in their time.
+        // So many that a reader is written to many times, however much gathers; and no more than 5,000 take in their time.
         let (few, many) = if self.quick {
             (3_000, 600)
         } else {
-            (20_000, 2_000)
+            (20_000, 6_000)
         };
         let shape = |readers, deltas| Shape {
             runs: 1,

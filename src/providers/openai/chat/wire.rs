@@ -1,4 +1,4 @@
-//! Chat Completions' chunks, read leniently: every field may be missing, null or unknown.
+//! Chat Completions' chunks, read leniently: every field may be missing or null, and unknown ones are passed over.
 
 use std::fmt;
 

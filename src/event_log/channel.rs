@@ -125,14 +125,16 @@ impl Channel {
         if let Some(last) = behind.last() {
             last.cut();
         }
-        self.head.send_if_modified(|head| {
+        let turned = self.head.send_if_modified(|head| {
             let more = head.seq < last_seq;
             if more {
                 *head = EventId::durable(last_seq);
             }
             more || !behind.is_empty()
         });
-        self.turned.notify_waiters();
+        if turned {
+            self.turned.notify_waiters();
+        }
     }
 
     /// Ready when something else than a delta has come since it was asked for.

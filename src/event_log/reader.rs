@@ -126,7 +126,8 @@ impl Reader {
         }
         // Asked for before the look: a turn after it ends the wait below.
         let turned = self.channel.turned();
-        if self.head.borrow().seq == self.cursor.seq {
+        let head = *self.head.borrow();
+        if head.seq == self.cursor.seq && head.n > self.cursor.n {
             // Either is an end of it.
             let _ = timeout_at(since + QUICK, turned).await;
         }

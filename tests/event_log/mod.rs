@@ -363,6 +363,25 @@ async fn quick_deltas_leave_together() {
     assert!(reader.next().await.unwrap().is_none());
 }
 
+/// Where no delta has come, there is none to wait for.
+#[tokio::test]
+async fn a_removal_alone_ends_a_wait_at_once() {
+    let log = Log::new().await;
+    let channel = log.log.channel(log.run);
+    log.append(2, "turn.started").await;
+    let mut reader = log.read("2-0").await;
+    log.say(&channel, "x");
+    assert_eq!(next(&mut reader).await, ["2-1"]);
+    tokio::time::pause();
+    let mut waiting = Box::pin(reader.next());
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    log.log.vanish(log.run);
+    let Poll::Ready(end) = futures_util::poll!(&mut waiting) else {
+        panic!("a removal has waited for deltas");
+    };
+    assert!(end.unwrap().is_none());
+}
+
 #[tokio::test]
 async fn a_long_log_is_read_in_pages_and_a_long_turn_in_bounded_writes() {
     let log = Log::new().await;

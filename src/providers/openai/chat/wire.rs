@@ -20,7 +20,7 @@ pub(super) struct Chunk {
 /// What a chunk calls itself.
 #[derive(Debug)]
 pub(super) struct Object {
-    /// Where a server sends the error object itself as a chunk (vLLM, Mistral).
+    /// Whether that is `error`: some servers send the error object itself as a chunk (vLLM, Mistral).
     pub(super) is_error: bool,
 }
 

@@ -44,12 +44,15 @@ class Server:
         self.port = free_port()
         env = {**os.environ, "PORT": str(self.port)}
         self.child = subprocess.Popen(["bash", "-euo", "pipefail", "-c", text], env=env, stdin=subprocess.DEVNULL, start_new_session=True)
-        end = time.monotonic() + 600
-        while not self.answers():
-            if self.child.poll() is not None or time.monotonic() > end:
-                self.end()
-                sys.exit(f"it does not answer: {text}")
-            time.sleep(0.1)
+        try:
+            end = time.monotonic() + 600
+            while not self.answers():
+                if self.child.poll() is not None or time.monotonic() > end:
+                    sys.exit(f"it does not answer: {text}")
+                time.sleep(0.1)
+        except SystemExit:
+            self.end()
+            raise
 
     def answers(self) -> bool:
         try:
@@ -75,32 +78,40 @@ class Server:
         self.child.wait()
 
 
-done = 0
-server = None
-for language, info, text in BLOCK.findall(Path(sys.argv[1]).read_text()):
-    info = info.strip()
-    if language == "sh" and info == "server":
-        print(f"& {text.strip()}", flush=True)
-        server = Server(text)
-        done += 1
-    elif language == "sh" and info == "client":
-        print(f"+ {text.strip()}", flush=True)
-        try:
-            said = server.ask(text)
-        finally:
+def follow(page: str) -> None:
+    """Does what the page says, from its first block to its last."""
+    done = 0
+    server = None
+    try:
+        for language, info, text in BLOCK.findall(Path(page).read_text()):
+            info = info.strip()
+            if language == "sh" and info == "server":
+                print(f"& {text.strip()}", flush=True)
+                server = Server(text)
+            elif language == "sh" and info == "client":
+                print(f"+ {text.strip()}", flush=True)
+                said = server.ask(text)
+                server.end()
+                print(said, flush=True)
+                if '"id":' not in said:
+                    sys.exit("that is no answer")
+            elif language == "sh":
+                print(f"+ {text.strip()}", flush=True)
+                subprocess.run(["bash", "-euo", "pipefail", "-c", text], check=True)
+            elif language == "rust" and info:
+                file, _, place = info.partition(" ")
+                print(f"= {file} {place}", flush=True)
+                edit(file, place, text)
+            else:
+                continue
+            done += 1
+    finally:
+        # In a session of its own: nobody else ends it.
+        if server:
             server.end()
-        print(said, flush=True)
-        if '"id":' not in said:
-            sys.exit("that is no answer")
-        done += 1
-    elif language == "sh":
-        print(f"+ {text.strip()}", flush=True)
-        subprocess.run(["bash", "-euo", "pipefail", "-c", text], check=True)
-        done += 1
-    elif language == "rust" and info:
-        file, _, place = info.partition(" ")
-        print(f"= {file} {place}", flush=True)
-        edit(file, place, text)
-        done += 1
-if done < 8 or server is None:
-    sys.exit(f"only {done} steps were found")
+    if done < 8 or server is None:
+        sys.exit(f"only {done} steps were found")
+
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("it takes too long"))
+follow(sys.argv[1])

@@ -24,10 +24,11 @@ pub struct Channel {
     registry: Weak<Channels>,
     /// What the latest transaction appended; deltas go to the last one. Held for a moment only; no await happens under it.
     tail: Mutex<Vec<Arc<Segment>>>,
-    /// The newest id. Only wakes: the segments and the database answer.
+    /// The newest id. Only wakes, and says whether a delta is there that may gather: what there is, the segments and the database
+    /// answer. It is set outside the lock, so for a moment an older id may stand here; a reader then gathers, or does not, for nothing.
     head: watch::Sender<EventId>,
-    /// Wakes whoever lets deltas gather, when something else has come.
-    turned: Notify,
+    /// Wakes whoever lets deltas gather: something has come that waits for none.
+    pressing: Notify,
     /// Whether the run was removed.
     gone: AtomicBool,
 }
@@ -39,7 +40,7 @@ impl Channel {
             registry,
             tail: Mutex::default(),
             head: watch::Sender::new(EventId::START),
-            turned: Notify::new(),
+            pressing: Notify::new(),
             gone: AtomicBool::new(false),
         }
     }
@@ -69,8 +70,7 @@ impl Channel {
             head
         };
         // Told after the lock is gone: whoever wakes can read at once.
-        self.head.send_replace(head);
-        self.turned.notify_waiters();
+        self.press(|newest| *newest = head);
     }
 
     /// Appends a delta after the last durable event, for the run's owner.
@@ -96,15 +96,19 @@ impl Channel {
         if let Some(last) = tail.last() {
             last.cut();
         }
-        self.head.send_modify(|_| {});
-        self.turned.notify_waiters();
+        self.press(|_| {});
     }
 
     /// The run was removed: whoever waits for more waits in vain.
     pub(super) fn vanish(&self) {
         self.gone.store(true, Ordering::Release);
-        self.head.send_modify(|_| {});
-        self.turned.notify_waiters();
+        self.press(|_| {});
+    }
+
+    /// Wakes all readers, also those that let deltas gather.
+    fn press(&self, change: impl FnOnce(&mut EventId)) {
+        self.head.send_modify(change);
+        self.pressing.notify_waiters();
     }
 
     /// Whether the run was removed.
@@ -125,21 +129,21 @@ impl Channel {
         if let Some(last) = behind.last() {
             last.cut();
         }
-        let turned = self.head.send_if_modified(|head| {
+        let more = self.head.send_if_modified(|head| {
             let more = head.seq < last_seq;
             if more {
                 *head = EventId::durable(last_seq);
             }
             more || !behind.is_empty()
         });
-        if turned {
-            self.turned.notify_waiters();
+        if more {
+            self.pressing.notify_waiters();
         }
     }
 
     /// Ready when something else than a delta has come since it was asked for.
-    pub(super) fn turned(&self) -> Notified<'_> {
-        self.turned.notified()
+    pub(super) fn pressing(&self) -> Notified<'_> {
+        self.pressing.notified()
     }
 
     /// The segment of that durable event, if it is among the latest.
@@ -172,5 +176,44 @@ impl Drop for Channel {
         {
             channels.remove(&self.run);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::conversation::DeltaKind;
+
+    #[test]
+    fn whatever_is_no_delta_is_pressing() {
+        let channel = Channel::new(RunId::from_uuid(Uuid::nil()), Weak::new());
+        let presses = |act: &dyn Fn(&Channel)| {
+            let pressing = channel.pressing();
+            act(&channel);
+            pressing.now_or_never().is_some()
+        };
+        let publish = |channel: &Channel| {
+            channel.publish(&[LoggedEvent {
+                seq: 1,
+                name: "turn.started".into(),
+                data: "{}".into(),
+            }]);
+        };
+        assert!(presses(&publish), "an event");
+        assert!(!presses(&publish), "an event that was known");
+        let delta = Delta {
+            turn: 0,
+            bot_index: 0,
+            kind: DeltaKind::Text,
+            text: "x",
+        };
+        assert!(!presses(&|channel| channel.push(&delta)), "a delta");
+        assert!(!presses(&|channel| channel.wake(1)), "nothing new");
+        assert!(presses(&|channel| channel.wake(2)), "more elsewhere");
+        assert!(presses(&Channel::abandon), "another owner");
+        assert!(presses(&Channel::vanish), "a removal");
     }
 }

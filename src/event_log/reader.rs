@@ -28,8 +28,8 @@ use crate::{
 const PAGE: u64 = 64;
 const PAGE_BYTES: u64 = 256 * 1024;
 
-/// How long after the last ones the next deltas leave, at the soonest: nobody sees it, and a write costs more than all else that a delta
-/// takes.
+/// How long after a reader began to wait the next deltas leave, at the soonest: nobody sees it, and a write costs more than all else that
+/// a delta takes.
 const QUICK: Duration = Duration::from_millis(1);
 
 /// An open log. Holds one segment at most, and a connection only while it reads from the database.
@@ -80,9 +80,9 @@ impl Reader {
     }
 
     /// Waits for what comes after all that was handed out: one or several whole SSE blocks. `None` after the final event, and where
-    /// the run was removed.
+    /// the run was removed. Deltas that come quickly one after the other are handed out together, up to two milliseconds after the first.
     ///
-    /// Cancel-safe: what was read and not handed out is handed out by the next call.
+    /// Cancel-safe: what was read and not handed out is handed out by the next call, at its first poll.
     ///
     /// # Errors
     /// When the database cannot be read; the same call may be made again.
@@ -120,16 +120,17 @@ impl Reader {
     /// Lets deltas gather that come quickly one after the other: several leave in one write then. `since` is when the wait for the first
     /// of them began. A turn's first one waits for none, and nothing else waits at all.
     async fn gather(&mut self, since: Instant) {
-        // A timer takes a lock that all share, also where its time is over.
-        if self.cursor.n == 0 || since.elapsed() >= QUICK {
+        let is_first = self.cursor.n == 0;
+        // Not left to the timer: that takes a lock which all share, also where its time is over.
+        if is_first || since.elapsed() >= QUICK {
             return;
         }
-        // Asked for before the look: a turn after it ends the wait below.
-        let turned = self.channel.turned();
+        // Asked for before the look: what presses after it ends the wait below.
+        let pressing = self.channel.pressing();
         let head = *self.head.borrow();
         if head.seq == self.cursor.seq && head.n > self.cursor.n {
             // Either is an end of it.
-            let _ = timeout_at(since + QUICK, turned).await;
+            let _ = timeout_at(since + QUICK, pressing).await;
         }
     }
 

@@ -28,7 +28,7 @@ const LIMITS: Limits = Limits {
 
 /// The data of the frames in a body that comes in these pieces, and what ended them early.
 pub async fn frames(pieces: &[&[u8]]) -> (Vec<String>, Option<AttemptFailure>) {
-    let mut frames = Frames::new(response(pieces), PATIENCE, LIMITS.max_event_bytes);
+    let mut frames = Frames::new(response(owned(pieces)), PATIENCE, LIMITS.max_event_bytes);
     let mut all = Vec::new();
     loop {
         match frames.next(Instant::now() + PATIENCE).await {
@@ -66,7 +66,7 @@ impl Speaker {
 
     /// The parts of an answer whose body comes in these pieces, and what it failed by.
     pub async fn answer(self, key: &str, pieces: &[&[u8]]) -> (Vec<Part>, Option<AttemptFailure>) {
-        let mut reply = self.reply(key, pieces);
+        let mut reply = self.reply(key, owned(pieces));
         let mut parts = Vec::new();
         loop {
             match reply.next().await {
@@ -79,7 +79,7 @@ impl Speaker {
 
     /// An answer whose body comes in these pieces.
     #[must_use]
-    pub fn reply(self, key: &str, pieces: &[&[u8]]) -> Reply {
+    pub fn reply(self, key: &str, pieces: Vec<Bytes>) -> Reply {
         let request = Request {
             model: "m",
             prompt: &Prompt {
@@ -123,11 +123,15 @@ impl Speaker {
     }
 }
 
-fn response(pieces: &[&[u8]]) -> reqwest::Response {
-    let pieces: Vec<_> = pieces
+fn owned(pieces: &[&[u8]]) -> Vec<Bytes> {
+    pieces
         .iter()
-        .map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)))
-        .collect();
+        .map(|piece| Bytes::copy_from_slice(piece))
+        .collect()
+}
+
+fn response(pieces: Vec<Bytes>) -> reqwest::Response {
+    let pieces = pieces.into_iter().map(Ok::<_, Infallible>);
     let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
     hyper::Response::new(body).into()
 }

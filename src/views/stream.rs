@@ -33,7 +33,8 @@ pub struct StreamSettings {
 
 /// Where blocks come from.
 pub trait Blocks: Send + 'static {
-    /// Waits for the next whole SSE blocks; `None` after the last. Must be cancel-safe: a heartbeat interrupts it.
+    /// Waits for the next whole SSE blocks; `None` after the last. Must be cancel-safe: a heartbeat interrupts it. What is there must come
+    /// at the first poll of a call: a stream that is to end asks once more.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, RunError>> + Send;
 
     /// Whether a wait for the next goes on in the database, which is a matter of seconds. Nothing is sent meanwhile: whoever then takes

@@ -1,12 +1,14 @@
 //! What a delta costs on its way through the rooms: from the bytes of a provider's answer to the bytes that readers are handed.
 //!
 //! `allocations` counts what each delta asks of the allocator, and fails above what is stated here. `instructions DELTAS READERS` only
-//! does the work, for `valgrind --tool=callgrind` to count: the difference of two numbers of deltas is what the deltas alone cost.
-//! Sockets, tasks and the database have no part in it: what they cost depends on how much comes at once.
+//! does the work, for `valgrind --tool=callgrind` to count: the difference of two numbers of deltas is what the deltas alone cost. The answer
+//! itself is made before, and is as long whatever is told of it.
+//! Sockets, tasks, the database and a reader's wait for more have no part in it: what they cost depends on how much comes at once.
 
-use std::{alloc::System, time::Duration};
+use std::{alloc::System, fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use bytes::{Bytes, BytesMut};
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
     conversation::{Asker, Delta, DeltaKind, EventId, Quotas, RunId, StartRun, Timestamp},
@@ -24,6 +26,8 @@ const ALLOCATIONS: [(usize, f64); 3] = [(0, 3.1), (1, 3.2), (100, 3.2)];
 
 /// Deltas that are counted, after as many that are not.
 const DELTAS: usize = 2_000;
+/// How many deltas are made, whatever is told of them.
+const LONGEST: usize = 2 * DELTAS;
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -35,7 +39,8 @@ fn main() -> Result<()> {
         ["allocations"] => runtime.block_on(allocations()),
         ["instructions", deltas, readers] => {
             let (deltas, readers) = (deltas.parse()?, readers.parse()?);
-            runtime.block_on(async { Talk::new(readers).await?.deltas(deltas).await })
+            let answer = answer(deltas)?;
+            runtime.block_on(async { Talk::new(readers).await?.hear(answer).await })
         }
         _ => bail!("usage: allocations | instructions DELTAS READERS"),
     }
@@ -45,17 +50,40 @@ fn main() -> Result<()> {
 async fn allocations() -> Result<()> {
     for (readers, most) in ALLOCATIONS {
         let mut talk = Talk::new(readers).await?;
+        let (short, long) = (answer(DELTAS)?, answer(2 * DELTAS)?);
         let region = Region::new(ALLOCATOR);
-        talk.deltas(DELTAS).await?;
-        let once = region.change().allocations;
-        talk.deltas(2 * DELTAS).await?;
-        let thrice = region.change().allocations;
+        let asked = || {
+            let change = region.change();
+            change.allocations + change.reallocations
+        };
+        talk.hear(short).await?;
+        let once = asked();
+        talk.hear(long).await?;
         // What an answer costs beside its deltas falls out.
-        let each = (thrice - 2 * once) as f64 / DELTAS as f64;
+        let each = (asked() - 2 * once) as f64 / DELTAS as f64;
         println!("{each:.2} allocations a delta with {readers} readers, {most} at most");
         ensure!(each <= most, "more than {most} allocations a delta");
     }
     Ok(())
+}
+
+/// The pieces of an answer as a connection hands them on, slices of larger buffers: a delta each, and the end.
+fn answer(deltas: usize) -> Result<Vec<Bytes>> {
+    let mut buffer = BytesMut::new();
+    let mut pieces = Vec::with_capacity(LONGEST + 1);
+    for n in 0..LONGEST {
+        write!(
+            buffer,
+            "data: {{\"id\":\"chatcmpl-Cq8mC1Zt7yXn2LwVb5KsD0aRf\",\"object\":\"chat.completion.chunk\",\"created\":1795953600,\
+             \"model\":\"m\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_8d0c6f2a41\",\"choices\":[{{\"index\":0,\
+             \"delta\":{{\"content\":\" word {n:06}\"}},\"logprobs\":null,\"finish_reason\":null}}],\"usage\":null,\
+             \"obfuscation\":\"Zk3vQ9x\"}}\n\n"
+        )?;
+        pieces.push(buffer.split().freeze());
+    }
+    pieces.truncate(deltas);
+    pieces.push(Bytes::from_static(b"data: [DONE]\n\n"));
+    Ok(pieces)
 }
 
 /// A run whose turn is being spoken, and those who read it.
@@ -96,20 +124,11 @@ impl Talk {
         Ok(talk)
     }
 
-    /// An answer of so many deltas, each in a piece of its own and read by all before the next.
-    async fn deltas(&mut self, deltas: usize) -> Result<()> {
-        let chunk = |n: usize| {
-            format!(
-                "data: {{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"m\",\
-                 \"choices\":[{{\"index\":0,\"delta\":{{\"content\":\" word {n:06}\"}},\"logprobs\":null,\"finish_reason\":null}}]}}\n\n"
-            )
-        };
-        let mut chunks: Vec<String> = (0..deltas).map(chunk).collect();
-        chunks.push("data: [DONE]\n\n".to_owned());
-        let pieces: Vec<&[u8]> = chunks.iter().map(String::as_bytes).collect();
+    /// An answer, each piece of which is read by all before the next.
+    async fn hear(&mut self, answer: Vec<Bytes>) -> Result<()> {
+        let deltas = answer.len() - 1;
         let channel = self.log.channel(self.run);
-        let mut reply =
-            Speaker::any(0, false).reply("sk-0123456789abcdef0123456789abcdef", &pieces);
+        let mut reply = Speaker::any(0, false).reply("sk-0123456789abcdef0123456789abcdef", answer);
         let mut told = 0;
         while let Some(part) = reply
             .next()

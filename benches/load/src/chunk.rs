@@ -30,7 +30,7 @@ impl Deltas {
         let size = size.max(STAMP);
         let length = before.len() + size + after.len();
         let mut random = seed | 1;
-        let filler = (0..1024)
+        let filler = (0..1024.max(2 * size))
             .map(|_| b"etaoin shrdlu cmfwyp vbgkqjxz, .ETAO"[next(&mut random) % 36])
             .collect();
         Self {
@@ -45,7 +45,7 @@ impl Deltas {
     /// Puts one delta, stamped with the time that it is now, at the end of `bytes`, and its text at the end of `text`.
     pub(crate) fn put(&mut self, bytes: &mut Vec<u8>, text: &mut String) {
         let stamp = format!("{:0STAMP$x}", now());
-        let from = next(&mut self.seed) % (self.filler.len() - self.size % self.filler.len());
+        let from = next(&mut self.seed) % (self.filler.len() - self.size);
         let filler = &self.filler[from..from + self.size];
         bytes.extend_from_slice(&self.before);
         bytes.extend_from_slice(stamp.as_bytes());

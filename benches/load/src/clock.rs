@@ -44,6 +44,11 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).context("cannot be tied to a core")
 }
 
+/// Puts this thread before all others.
+pub(crate) fn go_first() -> Result<()> {
+    rustix::process::setpriority_process(None, -15).context("the priority stays")
+}
+
 /// Puts this thread behind all others.
 pub(crate) fn give_way() -> Result<()> {
     rustix::process::setpriority_process(None, 19).context("the priority stays")

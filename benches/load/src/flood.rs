@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use clap::Args;
 use tokio::{
     runtime,
     sync::oneshot,
@@ -48,12 +49,15 @@ const RUNS: usize = 20;
 const CONNECTIONS: usize = 200;
 
 /// How much of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Size {
-    /// Logins in a second.
+    /// Logins in a second
+    #[arg(long, default_value_t = 5000)]
     pub(crate) logins: u64,
+    #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u64,
-    /// From how many addresses.
+    /// From how many addresses (`X-Forwarded-For` of a trusted proxy)
+    #[arg(long, default_value_t = 1)]
     pub(crate) addresses: u64,
 }
 
@@ -86,7 +90,8 @@ pub(crate) async fn flood(provider: Provider, starter: &Starter, size: Size) -> 
         runs: RUNS,
         readers: 1,
         plan,
-        window: Window::Share,
+        window: Window::Whole,
+        http2: None,
     };
     let mut listening = listen(&server, &ids, shape, &login, &meter);
     until("all readers", &mut listening, || {

@@ -3,6 +3,7 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use anyhow::{Result, ensure};
+use clap::Args;
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
@@ -15,14 +16,23 @@ use crate::{
 
 /// How many talk at a time.
 const AT_A_TIME: u64 = 20;
-/// After this share of the runs everything that stays is there.
-const WARM: u64 = 4;
+/// After so many runs everything that stays is there: whose the last ten thousand were is remembered.
+const WARM: u64 = 11_000;
 /// By so much memory may differ after that: what an allocator keeps depends on what came at the same time.
-const PLAY: u64 = 6 * 1024 * 1024;
+const PLAY: u64 = 2 * 1024 * 1024;
+
+/// How much of it.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Size {
+    /// How many runs must leave nothing behind
+    #[arg(long, default_value_t = 10_000)]
+    runs: u64,
+}
 
 /// Does it, and fails if memory or descriptors have grown.
 #[expect(clippy::print_stdout, reason = "the figures")]
-pub(crate) async fn growth(provider: Provider, starter: &Starter, runs: u64) -> Result<()> {
+pub(crate) async fn growth(provider: Provider, starter: &Starter, size: Size) -> Result<()> {
+    let runs = size.runs;
     provider.reset(Plan {
         deltas: 50,
         every: None,
@@ -33,13 +43,12 @@ pub(crate) async fn growth(provider: Provider, starter: &Starter, runs: u64) -> 
     });
     let server = starter.start(Kind::Parley).await?;
     let next = Rc::new(Cell::new(0));
-    rounds(&provider, &server, &next, runs / WARM).await?;
+    rounds(&provider, &server, &next, WARM).await?;
     let warm = (server.memory()?, server.descriptors()?);
-    rounds(&provider, &server, &next, runs).await?;
+    rounds(&provider, &server, &next, WARM + runs).await?;
     let after = (server.memory()?, server.descriptors()?);
     println!(
-        "after {} runs: {} KiB, {} descriptors; after {runs}: {} KiB, {} descriptors",
-        runs / WARM,
+        "after {WARM} runs: {} KiB, {} descriptors; after {runs} more: {} KiB, {} descriptors",
         warm.0 / 1024,
         warm.1,
         after.0 / 1024,

@@ -7,7 +7,9 @@ use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 
 use crate::{
     api::Api,
+    body::Body,
     clock::now,
+    http2::Connections,
     provider::TOPIC,
     reader::{Heard, Kind, Meter, Reader},
     server::Server,
@@ -64,6 +66,9 @@ pub(crate) fn listen(
 ) -> Listening {
     let mut listening = Listening::default();
     let places = Rc::new(Semaphore::new(OPENING));
+    let http2 = shape
+        .http2
+        .map(|window| Rc::new(Connections::new(server.address, window)));
     for _ in 0..shape.readers {
         for (number, id) in ids.iter().enumerate() {
             let path = match server.kind {
@@ -77,12 +82,19 @@ pub(crate) fn listen(
                 server.address,
                 server.kind,
             );
-            let headers = headers.to_owned();
+            let (headers, http2) = (headers.to_owned(), http2.clone());
             listening.readers.spawn_local(async move {
                 let place = places.acquire().await?;
-                let reader =
-                    Reader::open(address, &path, &headers, kind, &meter, Heard::default()).await?;
-                let mut reader = reader.context("nothing to read")?;
+                let heard = Heard::default();
+                let mut reader = match http2 {
+                    Some(connections) => {
+                        let body = Body::Http2(connections.get(&path, &headers).await?);
+                        Reader::new(body, kind, &meter, heard)
+                    }
+                    None => Reader::open(address, &path, &headers, kind, &meter, heard)
+                        .await?
+                        .context("nothing to read")?,
+                };
                 drop(place);
                 reader.read_all().await?;
                 meter.ended.set(meter.ended.get() + 1);

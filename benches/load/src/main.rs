@@ -2,6 +2,7 @@
 //! text, and measures. `benches/README.md` has the commands and how the figures are to be read.
 
 mod api;
+mod body;
 mod cases;
 mod chunk;
 mod clock;
@@ -9,6 +10,7 @@ mod figures;
 mod flood;
 mod growth;
 mod http;
+mod http2;
 mod listening;
 mod memory;
 mod options;
@@ -22,9 +24,10 @@ mod single;
 mod soak;
 mod talk;
 
-use std::process::ExitCode;
+use std::{fs, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
+use clap::{Parser as _, ValueEnum as _};
 use tokio::{
     runtime,
     signal::{
@@ -32,10 +35,11 @@ use tokio::{
         unix::{SignalKind, signal},
     },
     task::LocalSet,
+    time::timeout,
 };
 
 use crate::{
-    options::{Command, NAMES, Options},
+    options::{Command, Options, Rows},
     pacer::Plan,
     provider::Provider,
     report::{Report, Row},
@@ -55,19 +59,24 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let options = Options::read(std::env::args().skip(1))?;
+    let options = Options::parse();
     clock::raise_descriptors()?;
-    if let Some([_, core]) = options.cores {
+    // Asked once: whoever is tied to one core sees no other.
+    let cores = options.cores();
+    if let Some([_, core]) = cores {
         clock::pin(core)?;
     }
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let bound = options.bound();
     let work = async {
         // Servers are ended when what holds them is dropped: not before a signal has been heard.
         let mut end = signal(SignalKind::terminate())?;
         tokio::select! {
-            done = carry_out(options) => done,
+            done = timeout(bound, carry_out(options, cores)) => {
+                done.with_context(|| format!("it is not done after {} s", bound.as_secs()))?
+            }
             _ = ctrl_c() => bail!("interrupted"),
             _ = end.recv() => bail!("told to end"),
         }
@@ -76,37 +85,36 @@ fn run() -> Result<()> {
 }
 
 /// Starts the provider, and does what was asked for.
-async fn carry_out(options: Options) -> Result<()> {
+async fn carry_out(options: Options, cores: Option<[usize; 2]>) -> Result<()> {
     let provider = Provider::start(Plan::paced(20)).await?;
     let (settings, login) = match options.command {
-        Command::Table | Command::Growth => ("", None),
-        Command::Soak => (soak::SETTINGS, None),
-        Command::Flood => (flood::SETTINGS, Some(flood::HASH.to_owned())),
+        None | Some(Command::Growth(_)) => ("", None),
+        Some(Command::Soak(_)) => (soak::SETTINGS, None),
+        Some(Command::Flood(_)) => (flood::SETTINGS, Some(flood::HASH.to_owned())),
     };
     let starter = Starter {
-        parley: options.parley.clone(),
-        relay: options.relay.clone(),
+        parley: options.servers.parley()?,
+        relay: options.servers.relay()?,
         provider: provider.address,
-        cores: options.cores,
-        database: options.database.clone(),
+        cores,
+        database: options.servers.database.clone(),
+        environment: options.servers.environment.clone(),
         settings: settings.to_owned(),
         login,
     };
     match options.command {
-        Command::Table => {
-            measure(
-                &options,
-                Bench {
-                    provider,
-                    starter,
-                    quick: options.quick,
-                },
-            )
-            .await
+        None => {
+            let bench = Bench {
+                provider,
+                starter,
+                quick: options.table.quick,
+                window: options.table.window,
+            };
+            measure(&options, bench).await
         }
-        Command::Soak => soak::soak(provider, &starter, options.soak).await,
-        Command::Flood => flood::flood(provider, &starter, options.flood).await,
-        Command::Growth => growth::growth(provider, &starter, options.growth).await,
+        Some(Command::Soak(size)) => soak::soak(provider, &starter, size).await,
+        Some(Command::Flood(size)) => flood::flood(provider, &starter, size).await,
+        Some(Command::Growth(size)) => growth::growth(provider, &starter, size).await,
     }
 }
 
@@ -116,58 +124,98 @@ async fn carry_out(options: Options) -> Result<()> {
     reason = "the table, and how far it is"
 )]
 async fn measure(options: &Options, bench: Bench) -> Result<()> {
+    let only = &options.table.only;
     let mut rows = Vec::new();
-    for name in NAMES
+    for these in Rows::value_variants()
         .iter()
-        .filter(|name| options.only.is_empty() || options.only.iter().any(|only| only == *name))
+        .filter(|these| only.is_empty() || only.contains(these))
     {
         let began = clock::now();
-        rows.extend(
-            row(&bench, name)
-                .await
-                .with_context(|| format!("in {name}"))?,
-        );
-        eprintln!("{name}: {} s", (clock::now() - began) / 1_000_000_000);
+        let made = made(&bench, *these).await;
+        rows.extend(made.with_context(|| format!("in {these:?}"))?);
+        eprintln!("{these:?}: {} s", (clock::now() - began) / 1_000_000_000);
     }
     let report = Report {
         conditions: conditions(options, &bench),
         rows,
     };
     println!("{}", report.markdown());
-    if let Some(file) = &options.json {
-        std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
+    if let Some(file) = &options.table.json {
+        fs::write(file, serde_json::to_string_pretty(&report)?)?;
     }
     Ok(())
 }
 
-async fn row(bench: &Bench, name: &str) -> Result<Vec<Row>> {
-    match name {
-        "paced500" => bench.paced(500).await,
-        "paced50" => bench.paced(50).await,
-        "saturated" => bench.saturated().await,
-        "fanout" => bench.fanout().await,
-        "scale" => bench.scale().await,
-        "first" => bench.first_delta().await,
-        "memory" => bench.memory().await,
-        "stop" => bench.stop().await,
-        "boot" => bench.boot().await,
-        _ => bench.database().await,
+async fn made(bench: &Bench, rows: Rows) -> Result<Vec<Row>> {
+    match rows {
+        Rows::Paced500 => bench.paced(500).await,
+        Rows::Paced50 => bench.paced(50).await,
+        Rows::Saturated => bench.saturated().await,
+        Rows::Fanout => bench.fanout().await,
+        Rows::Http2 => bench.http2().await,
+        Rows::Scale => bench.scale().await,
+        Rows::First => bench.first_delta().await,
+        Rows::Memory => bench.memory().await,
+        Rows::Stop => bench.stop().await,
+        Rows::Boot => bench.boot().await,
+        Rows::Database => bench.database().await,
     }
 }
 
 /// Under what the figures came about.
 fn conditions(options: &Options, bench: &Bench) -> Vec<String> {
-    let cores = match options.cores {
+    let cores = match bench.starter.cores {
         Some([server, load]) => {
             format!("the server on core {server}, the load (provider and readers) on core {load}")
         }
         None => "no process was tied to a core".to_owned(),
     };
+    let first = match bench.provider.goes_first {
+        true => "the provider's thread goes before the readers'",
+        false => "the provider's thread is one among the readers', as this is not root",
+    };
+    let database = match &options.servers.database {
+        None => "in memory",
+        Some(url) => url.split_once(':').map_or(url.as_str(), |(kind, _)| kind),
+    };
     vec![
+        system(),
         cores,
-        format!("{} repetition(s), the relay and Parley by turns, a fresh process each; median (least–most)", bench.repetitions()),
-        format!("database: {}", if options.database.is_some() { "as given" } else { "in memory" }),
-        "processor time is read from the process's own clock in ns, between two moments at which all runs talk".to_owned(),
-        "every reader's text was the export's, and the export's what the provider had said".to_owned(),
+        first.to_owned(),
+        format!(
+            "{} repetition(s), the relay and Parley by turns, a fresh process each; median (least–most); of boot more, of the database one",
+            bench.repetitions()
+        ),
+        "a ratio is the median of those of the repetitions, not that of the medians".to_owned(),
+        format!("database: {database}"),
+        environment(options),
+        "processor time is read from the process's own clock in ns: paced, over a window in which all runs talk; saturated, from the first \
+         delta to the last that is read"
+            .to_owned(),
+        "every reader's deltas were the beginning of its turn's text, that text the export's, and the export's what the provider had said"
+            .to_owned(),
     ]
+}
+
+/// The processor and the kernel.
+fn system() -> String {
+    let read = |file| fs::read_to_string(file).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("a processor without a name", |(_, model)| model);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{model}, Linux {}", kernel.trim())
+}
+
+fn environment(options: &Options) -> String {
+    let variables = options.servers.environment.iter();
+    let named: Vec<_> = variables
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    match named.as_slice() {
+        [] => "environment: what the servers need and no more".to_owned(),
+        _ => format!("environment: {}", named.join(" ")),
+    }
 }

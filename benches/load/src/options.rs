@@ -1,130 +1,131 @@
 //! What the command line says.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{clock, flood, soak};
+use crate::{clock, flood, growth, soak};
 
-const USAGE: &str = "parley-load [--quick] [--only NAME,…] [--json FILE]
-parley-load soak [--minutes N] [--runs N] [--readers N]
-parley-load flood [--logins N] [--seconds N] [--addresses N]
-parley-load growth [--growth-runs N]
-each with [--no-pin] [--database URL] [--parley FILE] [--relay FILE]";
-
-/// The rows' names, for `--only`.
-pub(crate) const NAMES: [&str; 10] = [
-    "paced500",
-    "paced50",
-    "saturated",
-    "fanout",
-    "scale",
-    "first",
-    "memory",
-    "stop",
-    "boot",
-    "database",
-];
-
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Command {
-    Table,
-    Soak,
-    Flood,
-    Growth,
+/// Drives Parley and the bare relay with many runs and readers, and measures both. Without a command it makes the table.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) table: Table,
+    #[command(flatten)]
+    pub(crate) servers: Servers,
 }
 
-/// All of it.
-#[derive(Debug)]
-pub(crate) struct Options {
-    pub(crate) command: Command,
+/// What is done instead of the table.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Command {
+    /// Runs that are always live, readers that come, go, lag and come back, a provider that fails
+    Soak(soak::Size),
+    /// Wrong logins in masses, while some watch
+    Flood(flood::Size),
+    /// Thousands of short runs, which must leave nothing behind
+    Growth(growth::Size),
+}
+
+/// The table: what of it, and how.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Table {
+    /// One repetition, shorter windows, fewer runs
+    #[arg(long)]
     pub(crate) quick: bool,
-    pub(crate) only: Vec<String>,
-    /// The server's core and the load's, if they are to have one each.
-    pub(crate) cores: Option<[usize; 2]>,
-    pub(crate) database: Option<String>,
+    /// Some rows, and not all
+    #[arg(long, value_delimiter = ',', value_name = "ROWS")]
+    pub(crate) only: Vec<Rows>,
+    /// How long a timed window lasts, for a profile to be taken in
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) window: Option<u64>,
+    /// Where to write the same as JSON
+    #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    pub(crate) parley: PathBuf,
-    pub(crate) relay: PathBuf,
-    pub(crate) soak: soak::Size,
-    pub(crate) flood: flood::Size,
-    /// How many runs there are to be in all, where it is looked whether memory grows.
-    pub(crate) growth: u64,
+}
+
+/// Rows that are made together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rows {
+    Paced500,
+    Paced50,
+    Saturated,
+    Fanout,
+    Http2,
+    Scale,
+    First,
+    Memory,
+    Stop,
+    Boot,
+    Database,
+}
+
+/// The servers that are measured.
+#[derive(Debug, Args)]
+pub(crate) struct Servers {
+    /// Ties no process to a core
+    #[arg(long, global = true)]
+    no_pin: bool,
+    /// Where runs are kept; without it, in memory
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) database: Option<String>,
+    /// A variable of the servers' environment, which has only what they need
+    #[arg(long = "env", global = true, value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) environment: Vec<(String, String)>,
+    /// The program, if it is not the one beside this
+    #[arg(long, global = true, value_name = "FILE")]
+    parley: Option<PathBuf>,
+    /// The relay, if it is not the one beside this
+    #[arg(long, global = true, value_name = "FILE")]
+    relay: Option<PathBuf>,
 }
 
 impl Options {
-    pub(crate) fn read(args: impl Iterator<Item = String>) -> Result<Self> {
-        let mut args = args.peekable();
-        let folder = std::env::current_exe()?
-            .parent()
-            .map(PathBuf::from)
-            .context("no folder of programs")?;
-        let command = match args.peek().map(String::as_str) {
-            Some("soak") => Command::Soak,
-            Some("flood") => Command::Flood,
-            Some("growth") => Command::Growth,
-            _ => Command::Table,
-        };
-        if command != Command::Table {
-            args.next();
+    /// The server's core and the load's, if they are to have one each.
+    pub(crate) fn cores(&self) -> Option<[usize; 2]> {
+        // A flood of logins is met by all cores, as it is in earnest.
+        let all = self.servers.no_pin || matches!(self.command, Some(Command::Flood(_)));
+        clock::two_cores().filter(|_| !all)
+    }
+
+    /// How long all of it may take: something that waits in vain is found so.
+    pub(crate) fn bound(&self) -> Duration {
+        const BEFORE_AND_AFTER: Duration = Duration::from_mins(3);
+        match self.command {
+            None => Duration::from_mins(45),
+            Some(Command::Soak(size)) => size.length() + BEFORE_AND_AFTER,
+            Some(Command::Flood(size)) => Duration::from_secs(size.seconds) + BEFORE_AND_AFTER,
+            Some(Command::Growth(_)) => Duration::from_mins(15),
         }
-        let mut options = Self {
-            command,
-            quick: false,
-            only: Vec::new(),
-            // A flood of logins is met by all cores, as it is in earnest.
-            cores: clock::two_cores().filter(|_| command != Command::Flood),
-            database: None,
-            json: None,
-            parley: folder.join("parley-cli"),
-            relay: folder.join("parley-relay"),
-            soak: soak::Size {
-                minutes: 10.0,
-                runs: 500,
-                readers: 2000,
-            },
-            flood: flood::Size {
-                logins: 5000,
-                seconds: 10,
-                addresses: 1,
-            },
-            growth: 10_000,
-        };
-        while let Some(arg) = args.next() {
-            let mut value = || {
-                args.next()
-                    .with_context(|| format!("{arg} wants a value\n{USAGE}"))
-            };
-            match arg.as_str() {
-                "--quick" => options.quick = true,
-                "--no-pin" => options.cores = None,
-                "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
-                "--database" => options.database = Some(value()?),
-                "--json" => options.json = Some(value()?.into()),
-                "--parley" => options.parley = std::path::absolute(value()?)?,
-                "--relay" => options.relay = std::path::absolute(value()?)?,
-                "--minutes" => options.soak.minutes = number(&value()?)?,
-                "--runs" => options.soak.runs = number(&value()?)?,
-                "--readers" => options.soak.readers = number(&value()?)?,
-                "--logins" => options.flood.logins = number(&value()?)?,
-                "--seconds" => options.flood.seconds = number(&value()?)?,
-                "--growth-runs" => options.growth = number(&value()?)?,
-                "--addresses" => options.flood.addresses = number(&value()?)?,
-                _ => bail!("{arg} is unknown\n{USAGE}"),
-            }
-        }
-        if let Some(unknown) = options
-            .only
-            .iter()
-            .find(|only| !NAMES.contains(&only.as_str()))
-        {
-            bail!("{unknown} is none of {}", NAMES.join(", "));
-        }
-        Ok(options)
     }
 }
 
-fn number<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(text: &str) -> Result<T> {
-    text.parse().with_context(|| format!("{text} is no number"))
+impl Servers {
+    pub(crate) fn parley(&self) -> Result<PathBuf> {
+        program(self.parley.as_deref(), "parley-cli")
+    }
+
+    pub(crate) fn relay(&self) -> Result<PathBuf> {
+        program(self.relay.as_deref(), "parley-relay")
+    }
+}
+
+fn program(given: Option<&Path>, name: &str) -> Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let beside = this.parent().context("no folder of programs")?.join(name);
+    Ok(std::path::absolute(given.unwrap_or(&beside))?)
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some(("DATABASE_URL", _)) => Err("--database says that".to_owned()),
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err("it is no NAME=VALUE".to_owned()),
+    }
 }

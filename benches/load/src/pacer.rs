@@ -8,7 +8,7 @@ use std::{
     collections::BinaryHeap,
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
@@ -20,6 +20,7 @@ use tokio::{net::TcpStream, sync::oneshot};
 use crate::{
     chunk::{Deltas, ending},
     clock::now,
+    provider::lock,
 };
 
 /// How many deltas a saturated answer hands to the socket at once, each in its own HTTP chunk.
@@ -51,6 +52,15 @@ pub(crate) struct Plan {
 pub(crate) enum Fault {
     Cut,
     Stall,
+}
+
+/// What all answers count together.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Deltas that were written.
+    pub(crate) written: AtomicU64,
+    /// How long after their time those were written that have one, in nanoseconds.
+    pub(crate) lateness: Mutex<Vec<u64>>,
 }
 
 /// What has been said to one run.
@@ -101,7 +111,7 @@ enum Step {
 }
 
 /// Does what it is told until nobody can tell it anything more.
-pub(crate) fn run(orders: &Receiver<Order>, written: &AtomicU64) {
+pub(crate) fn run(orders: &Receiver<Order>, counts: &Counts) {
     let (mut speaking, mut free): (Vec<Option<Speaking>>, Vec<usize>) = Default::default();
     let mut due: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     let (mut open, mut waiting) = (false, Vec::new());
@@ -150,7 +160,7 @@ pub(crate) fn run(orders: &Receiver<Order>, written: &AtomicU64) {
             let Some(one) = &mut speaking[index] else {
                 continue;
             };
-            match one.step(at, written) {
+            match one.step(at, counts) {
                 Step::Again(at) => due.push(Reverse((at, index))),
                 Step::Done => {
                     if let Some(one) = speaking[index].take() {
@@ -193,7 +203,7 @@ impl Speaking {
     }
 
     /// Writes what is due. `at` is when it was: lateness is made up for, so that the pace is kept.
-    fn step(&mut self, at: u64, written: &AtomicU64) -> Step {
+    fn step(&mut self, at: u64, counts: &Counts) -> Step {
         let plan = self.answer.plan;
         if self.answer.done.is_closed() {
             return Step::Gone;
@@ -211,17 +221,16 @@ impl Speaking {
             } else {
                 self.left.min(AT_ONCE)
             };
-            let mut text = self
-                .answer
-                .said
-                .text
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut text = lock(&self.answer.said.text);
             for _ in 0..count {
                 self.deltas.put(&mut self.pending, &mut text);
             }
             self.left -= count;
-            written.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
+            let all = &counts.written;
+            all.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
+            if plan.every.is_some() {
+                lock(&counts.lateness).push(now().saturating_sub(at));
+            }
         } else if self.pending.is_empty() && !self.finished {
             if plan.hold {
                 return Step::Again(now() + LOOK);

@@ -19,8 +19,8 @@ use tokio::{
 
 use crate::{
     chunk::{next, opening},
-    clock::now,
-    pacer::{self, Answer, Fault, Order, Plan, Said},
+    clock::{go_first, now},
+    pacer::{self, Answer, Counts, Fault, Order, Plan, Said},
 };
 
 /// What every topic begins with; the number behind it tells the runs apart.
@@ -30,6 +30,8 @@ pub(crate) const TOPIC: &str = "load-run-";
 #[derive(Debug, Clone)]
 pub(crate) struct Provider {
     pub(crate) address: SocketAddr,
+    /// Whether the thread that writes the deltas goes before those that read: it has to be root for that.
+    pub(crate) goes_first: bool,
     shared: Arc<Shared>,
 }
 
@@ -38,10 +40,12 @@ struct Shared {
     plan: Mutex<Plan>,
     /// Of a thousand requests, how many go wrong.
     faults: AtomicU64,
+    /// Which runs are told at length: those whose number is a multiple of this. And the size of a delta's text there.
+    lengthy: Mutex<Option<(u64, usize)>>,
     random: Mutex<u64>,
     said: Mutex<HashMap<u64, Arc<Said>>>,
     asked: AtomicUsize,
-    written: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     orders: mpsc::Sender<Order>,
 }
 
@@ -51,22 +55,30 @@ impl Provider {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (orders, told) = mpsc::channel();
-        let written = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&written);
+        let counts = Arc::new(Counts::default());
+        let counted = Arc::clone(&counts);
+        let (begun, begins) = mpsc::channel();
         thread::Builder::new()
             .name("pacer".to_owned())
-            .spawn(move || pacer::run(&told, &counted))?;
+            .spawn(move || {
+                // Whoever has started it waits for that.
+                let _ = begun.send(go_first().is_ok());
+                pacer::run(&told, &counted);
+            })?;
+        let goes_first = begins.recv()?;
         let shared = Arc::new(Shared {
             plan: Mutex::new(plan),
             faults: AtomicU64::new(0),
+            lengthy: Mutex::default(),
             random: Mutex::new(0x1234_5678_9ABC_DEF1),
             said: Mutex::default(),
             asked: AtomicUsize::new(0),
-            written,
+            counts,
             orders,
         });
         let provider = Self {
             address,
+            goes_first,
             shared: Arc::clone(&shared),
         };
         tokio::task::spawn_local(async move {
@@ -87,7 +99,15 @@ impl Provider {
         *lock(&self.shared.plan) = plan;
         lock(&self.shared.said).clear();
         self.shared.asked.store(0, Ordering::Relaxed);
-        self.shared.written.store(0, Ordering::Relaxed);
+        self.shared.counts.written.store(0, Ordering::Relaxed);
+        self.take_lateness();
+    }
+
+    /// How late the deltas were since this was asked last, in nanoseconds and in order.
+    pub(crate) fn take_lateness(&self) -> Vec<u64> {
+        let mut lateness = std::mem::take(&mut *lock(&self.shared.counts.lateness));
+        lateness.sort_unstable();
+        lateness
     }
 
     pub(crate) fn tell(&self, order: Order) {
@@ -100,6 +120,11 @@ impl Provider {
         self.shared.faults.store(of_thousand, Ordering::Relaxed);
     }
 
+    /// From now on one run of so many is told in deltas of that size.
+    pub(crate) fn lengthen(&self, one_of: u64, size: usize) {
+        *lock(&self.shared.lengthy) = Some((one_of, size));
+    }
+
     /// How many requests there were since the last reset.
     pub(crate) fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::Relaxed)
@@ -107,7 +132,7 @@ impl Provider {
 
     /// How many deltas were written since then.
     pub(crate) fn written(&self) -> u64 {
-        self.shared.written.load(Ordering::Relaxed)
+        self.shared.counts.written.load(Ordering::Relaxed)
     }
 
     /// What was said to a run.
@@ -133,6 +158,10 @@ impl Shared {
             let said = Arc::clone(lock(&self.said).entry(run).or_default());
             lock(&said.text).clear();
             let mut plan = *lock(&self.plan);
+            let lengthy = *lock(&self.lengthy);
+            if let Some((_, size)) = lengthy.filter(|(one_of, _)| run.is_multiple_of(*one_of)) {
+                plan.size = size;
+            }
             match self.fault(&mut plan) {
                 Some(refusal) => {
                     write(&stream, refusal.as_bytes()).await?;

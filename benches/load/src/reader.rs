@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io,
     net::SocketAddr,
     rc::Rc,
 };
@@ -11,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use crate::{
+    body::Body,
     clock::{STAMP, now},
     http::{Chunks, Connection},
     scan::{member, number, plain},
@@ -37,9 +37,6 @@ pub(crate) struct Meter {
     buffer: RefCell<Vec<u8>>,
 }
 
-/// How much is read at once.
-const BUFFER: usize = 64 * 1024;
-
 /// Whose stream it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -62,8 +59,10 @@ pub(crate) struct Heard {
     pub(crate) first: u64,
     /// Whether the final event came, or the provider's last word.
     pub(crate) final_event: bool,
-    /// Deltas that came twice or whose number left one out, by their ids.
+    /// Events whose id is not the next one.
     pub(crate) gaps: usize,
+    /// Turns whose deltas were not the beginning of the text that they ended with.
+    pub(crate) spoiled: usize,
     last: (u64, u64),
 }
 
@@ -78,12 +77,13 @@ struct Closing {
 /// A reader at work.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    connection: Connection,
+    body: Body,
     kind: Kind,
-    chunks: Chunks,
     frames: Vec<u8>,
     pub(crate) heard: Heard,
     meter: Rc<Meter>,
+    /// When it was answered: what was said before that is no latency.
+    since: u64,
 }
 
 impl Reader {
@@ -126,17 +126,21 @@ impl Reader {
             return Ok(None);
         }
         ensure!(head.status == 200, "{path} was answered {}", head.status);
+        let body = Body::Http1(connection, Chunks::default());
+        Ok(Some(Self::new(body, kind, meter, heard)))
+    }
+
+    /// One that has been answered.
+    pub(crate) fn new(body: Body, kind: Kind, meter: &Rc<Meter>, heard: Heard) -> Self {
         meter.connected.set(meter.connected.get() + 1);
-        let frames = Vec::new();
-        let meter = Rc::clone(meter);
-        Ok(Some(Self {
-            connection,
+        Self {
+            body,
             kind,
-            chunks: Chunks::default(),
-            frames,
+            frames: Vec::new(),
             heard,
-            meter,
-        }))
+            meter: Rc::clone(meter),
+            since: now(),
+        }
     }
 
     /// What it has; the connection ends.
@@ -152,25 +156,10 @@ impl Reader {
 
     /// Reads once; `false` at the end of the stream.
     pub(crate) async fn some(&mut self) -> Result<bool> {
-        let used = self.chunks.take(&self.connection.rest, &mut self.frames)?;
-        self.connection.rest.drain(..used);
-        if self.take_frames()? || self.chunks.ended() {
-            return Ok(false);
-        }
-        self.connection.stream.readable().await?;
-        let meter = Rc::clone(&self.meter);
-        let mut buffer = meter.buffer.borrow_mut();
-        buffer.resize(BUFFER, 0);
-        match self.connection.stream.try_read(&mut buffer) {
-            Ok(0) => Ok(false),
-            Ok(count) => {
-                self.chunks.take(&buffer[..count], &mut self.frames)?;
-                let last = self.take_frames()?;
-                Ok(!last && !self.chunks.ended())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error).context("a stream was cut"),
-        }
+        let buffer = &self.meter.buffer;
+        let goes_on = self.body.read(buffer, &mut self.frames).await?;
+        let last = self.take_frames()?;
+        Ok(goes_on && !last)
     }
 
     /// Takes all whole blocks; `true` after the last one.
@@ -223,7 +212,7 @@ impl Reader {
         let (seq, n) = id.split_once('-').context("an event without an id")?;
         let place = (seq.parse()?, n.parse()?);
         let before = std::mem::replace(&mut self.heard.last, place);
-        if place <= before || (place.1 > 1 && place != (before.0, before.1 + 1)) {
+        if place != (before.0, before.1 + 1) && place != (before.0 + 1, 0) {
             self.heard.gaps += 1;
         }
         id.clone_into(&mut self.heard.cursor);
@@ -238,10 +227,12 @@ impl Reader {
             b"turn.completed" | b"turn.interrupted" | b"turn.failed" => {
                 let closing: Closing = serde_json::from_slice(data)?;
                 let turn = self.heard.turn(closing.turn);
+                let spoiled = usize::from(!closing.text.starts_with(turn.as_str()));
                 let late = closing.text.len().saturating_sub(turn.len());
                 *turn = closing.text;
                 self.heard.whole += self.heard.turns[closing.turn].len();
                 self.heard.late += late;
+                self.heard.spoiled += spoiled;
                 // All deltas of a measurement are of one size, so the text tells how many were left out.
                 let left_out = late.checked_div(self.meter.size.get()).unwrap_or(0);
                 self.meter
@@ -270,6 +261,7 @@ impl Reader {
             && let Some(stamp) = text
                 .get(..STAMP)
                 .and_then(|stamp| u64::from_str_radix(stamp, 16).ok())
+                .filter(|stamp| *stamp >= self.since)
         {
             meter
                 .latencies

@@ -29,6 +29,8 @@ pub(crate) struct Starter {
     pub(crate) cores: Option<[usize; 2]>,
     /// `DATABASE_URL`; the database in memory, if it is not set.
     pub(crate) database: Option<String>,
+    /// What else is in the servers' environment.
+    pub(crate) environment: Vec<(String, String)>,
     /// More of `settings:`, as YAML.
     pub(crate) settings: String,
     /// The password's hash, if a login is wanted.
@@ -68,7 +70,7 @@ impl Starter {
             Kind::Parley => self.parley(address.port(), folder.path())?,
             Kind::Relay => {
                 let mut command = Command::new(&self.relay);
-                command.args([
+                command.env_clear().args([
                     address.port().to_string(),
                     format!("http://{}", self.provider),
                 ]);
@@ -77,6 +79,7 @@ impl Starter {
         };
         let log = fs::File::create(folder.path().join("log"))?;
         command
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -4,6 +4,7 @@
 use std::{cell::Cell, cell::RefCell, rc::Rc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use clap::Args;
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
@@ -13,7 +14,8 @@ use crate::{
     api::Api,
     chunk::next,
     clock::now,
-    figures::Latency,
+    figures::{Figure, Latency},
+    http::Connection,
     pacer::Plan,
     provider::Provider,
     reader::{Heard, Kind, Meter, Reader},
@@ -27,6 +29,10 @@ pub(crate) const SETTINGS: &str = "  timeouts: { first_delta_ms: 3000, idle_ms: 
 ";
 /// Of a thousand requests to the provider, how many go wrong.
 const FAULTS: u64 = 50;
+/// One run of so many is told at length: a reader of it that stands still is more than sockets hold.
+const LENGTHY: u64 = 20;
+/// The size of a delta's text there.
+const LENGTHY_SIZE: usize = 4096;
 /// How often a line is written.
 const LINE: Duration = Duration::from_secs(10);
 /// How long runs go on after the last line.
@@ -36,15 +42,31 @@ const AFTER: Duration = Duration::from_secs(2);
 const PLAY: u64 = 10;
 /// What a run leaves in a database in memory when it is deleted: who started, exported and deleted it is kept for 90 days.
 const ACTS: u64 = 700;
-/// How many descriptors there may be when nobody talks, beside the connections to the provider.
+/// How many descriptors more than at minute two there may be at the end, beside those of streams; and how many when nobody talks, beside the
+/// connections to the provider.
 const DESCRIPTORS: usize = 50;
+/// How many lines make the figures of minute two, and of the end.
+const LINES: usize = 6;
+/// By how much p99 may have grown: it differs by a half from one line to the next.
+const LATER: f64 = 2.0;
 
 /// How much of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Size {
-    pub(crate) minutes: f64,
-    pub(crate) runs: usize,
-    pub(crate) readers: usize,
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// How many are live at a time
+    #[arg(long, default_value_t = 500)]
+    runs: usize,
+    /// How many are there to read them
+    #[arg(long, default_value_t = 2000)]
+    readers: usize,
+}
+
+impl Size {
+    pub(crate) fn length(self) -> Duration {
+        Duration::from_secs_f64(self.minutes * 60.0)
+    }
 }
 
 /// What is counted.
@@ -57,6 +79,11 @@ struct Books {
     /// Subscribers whose text lacks something, or has too much.
     lost: Cell<u64>,
     doubled: Cell<u64>,
+    /// Those who were told of something out of order, and those whose deltas were not the text of their turn.
+    gaps: Cell<u64>,
+    spoiled: Cell<u64>,
+    /// Those who stood still for so long that the server went on without them: text came with its turn's end alone.
+    behind: Cell<u64>,
     /// What the first of them had, and should have had.
     example: RefCell<Option<String>>,
     live: Cell<u64>,
@@ -75,8 +102,18 @@ struct Soak {
     numbers: Cell<u64>,
 }
 
-/// Memory in bytes, and descriptors.
-type Held = (u64, usize);
+/// What a line says.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// In bytes.
+    memory: u64,
+    descriptors: usize,
+    /// Streams that are open, each with a descriptor.
+    streams: u64,
+    /// In microseconds.
+    p99: f64,
+    runs: u64,
+}
 
 /// Does it, and fails if the books do not balance.
 #[expect(
@@ -91,7 +128,8 @@ pub(crate) async fn soak(provider: Provider, starter: &Starter, size: Size) -> R
     };
     provider.reset(plan);
     provider.fail(FAULTS);
-    let length = Duration::from_secs_f64(size.minutes * 60.0);
+    provider.lengthen(LENGTHY, LENGTHY_SIZE);
+    let length = size.length();
     let soak = Rc::new(Soak {
         provider,
         server: starter.start(Kind::Parley).await?,
@@ -117,46 +155,52 @@ pub(crate) async fn soak(provider: Provider, starter: &Starter, size: Size) -> R
     println!(
         "| s | runs live | streams | RSS, MiB | descriptors | p50, ms | p99, ms | runs ended |\n|---|---|---|---|---|---|---|---|"
     );
-    let (began, minute_two) = (now(), LINE.max((length / 2).min(Duration::from_secs(120))));
-    let (mut early, mut late) = (None, (0, 0));
+    let began = now();
     let end = began + u64::try_from(length.as_nanos())?;
+    let mut looks = Vec::new();
     while now() < end {
         while let Some(slot) = slots.try_join_next() {
             slot?.with_context(|| soak.server.log())?;
         }
         sleep(LINE.min(Duration::from_nanos(end.saturating_sub(now())))).await;
-        late = soak.line(began)?;
-        if early.is_none() && u128::from(now() - began) >= minute_two.as_nanos() {
-            early = Some((late, soak.books.runs.get()));
-        }
+        looks.push(soak.line(began)?);
     }
     while let Some(slot) = slots.join_next().await {
         slot?.with_context(|| soak.server.log())?;
     }
     sleep(Duration::from_secs(2)).await;
-    let (early, runs) = early.unwrap_or((late, soak.books.runs.get()));
+    let (early, late) = (at_minute_two(&looks), middle(&looks, looks.len()));
     let left = (soak.server.memory()?, soak.server.descriptors()?);
     println!("\n{}", soak.balance(early, late, left));
-    let books = &soak.books;
-    let example = books.example.take().unwrap_or_default();
-    ensure!(
-        books.lost.get() + books.doubled.get() == 0,
-        "the books do not balance: {example}"
-    );
-    let acts = match starter.database {
-        None => ACTS * (books.runs.get() - runs),
-        Some(_) => 0,
-    };
-    ensure!(
-        late.0 <= early.0 + early.0 / PLAY + acts,
-        "memory has grown"
-    );
+    soak.judge(early, late, starter.database.is_none())?;
     // For each run a connection to the provider is kept for the next one.
     ensure!(
         left.1 <= size.runs + DESCRIPTORS,
         "descriptors are left that nobody needs"
     );
     Ok(())
+}
+
+/// The middle of the lines around minute two, or of those in the middle of a shorter soak.
+fn at_minute_two(looks: &[Look]) -> Look {
+    const MINUTE_TWO: usize = 12;
+    middle(looks, (looks.len() / 2).clamp(1, MINUTE_TWO + LINES / 2))
+}
+
+/// The middle of the last lines before that one, each figure by itself.
+fn middle(looks: &[Look], before: usize) -> Look {
+    let before = before.min(looks.len());
+    let lines = &looks[before.saturating_sub(LINES)..before];
+    let mut memory: Vec<u64> = lines.iter().map(|look| look.memory).collect();
+    memory.sort_unstable();
+    let last = lines.last();
+    Look {
+        memory: memory.get(memory.len() / 2).copied().unwrap_or(0),
+        descriptors: last.map_or(0, |look| look.descriptors),
+        streams: last.map_or(0, |look| look.streams),
+        p99: Figure::of(lines.iter().map(|look| look.p99)).median,
+        runs: last.map_or(0, |look| look.runs),
+    }
 }
 
 impl Soak {
@@ -168,17 +212,28 @@ impl Soak {
             let id = api.start(number, 2).await?;
             up(&self.books.live);
             let mut subscribers = JoinSet::new();
+            let lengthy = number.is_multiple_of(LENGTHY);
             for place in 0..readers {
-                let (soak, id) = (Rc::clone(self), id.clone());
-                subscribers.spawn_local(async move { soak.subscriber(&id, place == 0).await });
+                let (soak, id, steady) = (Rc::clone(self), id.clone(), place == 0);
+                subscribers.spawn_local(async move {
+                    let heard = if lengthy && !steady {
+                        soak.laggard(&id).await?
+                    } else {
+                        soak.subscriber(&id, steady).await?
+                    };
+                    anyhow::Ok((steady, heard))
+                });
             }
             let mut heard = Vec::new();
             while let Some(subscriber) = subscribers.join_next().await {
                 heard.push(subscriber??);
             }
             let turns = api.export(&id).await?;
-            for heard in heard {
+            for (steady, heard) in heard {
                 self.compare(&id, &heard, &turns);
+                if lengthy && !steady && heard.late > 0 {
+                    up(&self.books.behind);
+                }
             }
             api.delete(&id).await?;
             self.provider.forget(number);
@@ -218,6 +273,31 @@ impl Soak {
         }
     }
 
+    /// Reads a run of lengthy turns to its end over one connection that holds little, and stands still for most of a turn: what it has not
+    /// read stands in the server.
+    async fn laggard(&self, id: &str) -> Result<Heard> {
+        let path = format!("/api/stream/{id}");
+        let connection = Connection::narrow(self.server.address).await?;
+        let heard = Heard::default();
+        let meter = &self.unsteady;
+        let reader = Reader::ask(connection, &path, "", Kind::Parley, meter, heard).await?;
+        let mut reader = reader.context("answered 204 before the final event")?;
+        up(&self.books.streams);
+        self.books.open.set(self.books.open.get() + 1);
+        while !reader.heard.final_event {
+            // Nothing is lost if the time is over: what is waited for is that there is something to read.
+            let reading = self.some(Duration::from_millis(100), Duration::from_secs(1));
+            if let Ok(ended) = timeout(reading, reader.read_all()).await {
+                ended?;
+                break;
+            }
+            up(&self.books.lagged);
+            sleep(self.some(Duration::from_secs(5), Duration::from_secs(9))).await;
+        }
+        self.books.open.set(self.books.open.get() - 1);
+        Ok(reader.into_heard())
+    }
+
     /// Reads for some time, stands still for some time, and at last ends or goes away.
     async fn unsteadily(&self, reader: &mut Reader) -> Result<()> {
         loop {
@@ -241,65 +321,112 @@ impl Soak {
 
     fn compare(&self, id: &str, heard: &Heard, turns: &[String]) {
         let (had, should) = (heard.turns.concat(), turns.concat());
-        if heard.gaps == 0 && had == should {
+        if heard.gaps + heard.spoiled == 0 && had == should {
             return;
         }
-        up(if had.len() < should.len() {
-            &self.books.lost
-        } else {
-            &self.books.doubled
-        });
+        if heard.gaps > 0 {
+            up(&self.books.gaps);
+        }
+        if heard.spoiled > 0 {
+            up(&self.books.spoiled);
+        }
+        if had.len() < should.len() {
+            up(&self.books.lost);
+        } else if had != should {
+            up(&self.books.doubled);
+        }
         let example = format!(
-            "run {id}, {} gaps: {:?}, and the export: {turns:?}",
-            heard.gaps, heard.turns
+            "run {id}, {} gaps, {} turns spoiled: {:?}, and the export: {turns:?}",
+            heard.gaps, heard.spoiled, heard.turns
         );
         self.books.example.borrow_mut().get_or_insert(example);
     }
 
     /// One line of the table.
     #[expect(clippy::print_stdout, reason = "that is what it is for")]
-    #[expect(clippy::cast_precision_loss, reason = "mebibytes")]
-    fn line(&self, began: u64) -> Result<Held> {
-        let held = (self.server.memory()?, self.server.descriptors()?);
+    fn line(&self, began: u64) -> Result<Look> {
         let mut latencies = std::mem::take(&mut *self.steady.latencies.borrow_mut());
         let latency = Latency::of(&mut latencies);
-        let (seconds, memory) = ((now() - began) / 1_000_000_000, held.0 as f64 / 1_048_576.0);
         let books = &self.books;
+        let look = Look {
+            memory: self.server.memory()?,
+            descriptors: self.server.descriptors()?,
+            streams: books.open.get(),
+            p99: latency.p99,
+            runs: books.runs.get(),
+        };
         println!(
-            "| {seconds} | {} | {} | {memory:.1} | {} | {:.2} | {:.2} | {} |",
+            "| {} | {} | {} | {:.1} | {} | {:.2} | {:.2} | {} |",
+            (now() - began) / 1_000_000_000,
             books.live.get(),
-            books.open.get(),
-            held.1,
+            look.streams,
+            mebibytes(look.memory),
+            look.descriptors,
             latency.p50 / 1000.0,
-            latency.p99 / 1000.0,
-            books.runs.get()
+            look.p99 / 1000.0,
+            look.runs
         );
-        Ok(held)
+        Ok(look)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "mebibytes")]
-    fn balance(&self, early: Held, late: Held, (memory, descriptors): Held) -> String {
+    /// Fails if anything was lost or has grown.
+    fn judge(&self, early: Look, late: Look, in_memory: bool) -> Result<()> {
         let books = &self.books;
-        let mebibytes = |bytes: u64| bytes as f64 / 1_048_576.0;
+        let wrong = [&books.lost, &books.doubled, &books.gaps, &books.spoiled];
+        let example = books.example.take().unwrap_or_default();
+        ensure!(
+            wrong.iter().all(|count| count.get() == 0),
+            "the books do not balance: {example}"
+        );
+        ensure!(
+            books.behind.get() > 0,
+            "nobody stood still for long enough to be left behind"
+        );
+        let acts = if in_memory {
+            ACTS * (late.runs - early.runs)
+        } else {
+            0
+        };
+        ensure!(
+            late.memory <= early.memory + early.memory / PLAY + acts,
+            "memory has grown"
+        );
+        ensure!(
+            others(late) <= others(early) + i64::try_from(DESCRIPTORS)?,
+            "descriptors have grown"
+        );
+        ensure!(late.p99 <= early.p99 * LATER, "latency has grown");
+        Ok(())
+    }
+
+    fn balance(&self, early: Look, late: Look, (memory, descriptors): (u64, usize)) -> String {
+        let books = &self.books;
         format!(
-            "runs {}, streams {}, of them resumed {}, pauses of readers {}, requests to the provider {}\n\
-             deltas sent {}, delivered {}, readers that lost text {}, that have text twice {}\n\
+            "runs {}, streams {}, of them resumed {}, pauses of readers {}, readers left behind by their run {}, requests to the provider {}\n\
+             deltas sent {}, delivered {}, readers that lost text {}, that have text twice {}, that were told out of order {}, whose deltas were \
+             not the text {}\n\
              memory at minute two {:.1} MiB, at the end {:.1} MiB, without any run {:.1} MiB\n\
-             descriptors at minute two {}, at the end {}, without any run {descriptors}",
+             descriptors beside those of streams at minute two {}, at the end {}; without any run {descriptors}\n\
+             p99 at minute two {:.2} ms, at the end {:.2} ms",
             books.runs.get(),
             books.streams.get(),
             books.resumed.get(),
             books.lagged.get(),
+            books.behind.get(),
             self.provider.asked(),
             self.provider.written(),
             self.steady.delivered.get() + self.unsteady.delivered.get(),
             books.lost.get(),
             books.doubled.get(),
-            mebibytes(early.0),
-            mebibytes(late.0),
+            books.gaps.get(),
+            books.spoiled.get(),
+            mebibytes(early.memory),
+            mebibytes(late.memory),
             mebibytes(memory),
-            early.1,
-            late.1,
+            others(early),
+            others(late),
+            early.p99 / 1000.0,
+            late.p99 / 1000.0,
         )
     }
 
@@ -319,4 +446,16 @@ impl Soak {
 
 fn up(count: &Cell<u64>) {
     count.set(count.get() + 1);
+}
+
+/// The descriptors that are of no stream.
+fn others(look: Look) -> i64 {
+    let [descriptors, streams] = [u64::try_from(look.descriptors).unwrap_or(0), look.streams]
+        .map(|count| i64::try_from(count).unwrap_or(0));
+    descriptors - streams
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures of some digits")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
 }

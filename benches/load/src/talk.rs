@@ -7,8 +7,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     api::Api,
-    clock::now,
-    figures::Latency,
+    clock::{self, now},
+    figures::{Latency, percentile},
     http::Connection,
     listening::{Listening, PATIENCE, broadcast, listen, start_runs, until},
     pacer::{Order, Plan},
@@ -17,12 +17,17 @@ use crate::{
     server::{Server, Starter},
 };
 
+/// By which share the deltas of a window may differ from what its pace makes.
+const PACE: f64 = 0.02;
+
 /// What is measured by.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) provider: Provider,
     pub(crate) starter: Starter,
     pub(crate) quick: bool,
+    /// How many seconds a timed window has, if that is asked for: for a profile to be taken in.
+    pub(crate) window: Option<u64>,
 }
 
 /// How many talk and listen, and when it counts.
@@ -32,6 +37,8 @@ pub(crate) struct Shape {
     pub(crate) readers: usize,
     pub(crate) plan: Plan,
     pub(crate) window: Window,
+    /// How many bytes may be on their way to a reader that comes by HTTP/2; `None`: readers come by HTTP/1.1.
+    pub(crate) http2: Option<u32>,
 }
 
 /// The part of the talk that counts.
@@ -39,8 +46,8 @@ pub(crate) struct Shape {
 pub(crate) enum Window {
     /// So long, after so long.
     Time { warm: Duration, length: Duration },
-    /// From the time when 5 % of all has passed to the time when 90 % has.
-    Share,
+    /// From the word to begin to the time when all readers have read everything.
+    Whole,
 }
 
 /// What came of it.
@@ -52,9 +59,24 @@ pub(crate) struct Talk {
     pub(crate) per_delivered: f64,
     /// The part of one core that the server took.
     pub(crate) busy: f64,
+    /// The same of the load.
+    pub(crate) load_busy: f64,
     pub(crate) latency: Latency,
+    /// How late the provider was with its deltas, p99, in microseconds.
+    pub(crate) lateness: f64,
     /// The share of the text that came with the turn's end alone.
     pub(crate) late: f64,
+}
+
+/// What the clocks and counts say of a window: processor time and length in nanoseconds, deltas.
+struct Happened {
+    cpu: f64,
+    load_cpu: f64,
+    length: f64,
+    passed: f64,
+    delivered: f64,
+    /// In order.
+    lateness: Vec<u64>,
 }
 
 impl Bench {
@@ -89,7 +111,6 @@ impl Bench {
         })
         .await?;
         sleep(Duration::from_millis(300)).await;
-        self.provider.tell(Order::Go);
         let window = self.window(&server, shape, &meter, &mut listening).await;
         let window = window.with_context(|| format!("{kind:?} said: {}", server.log()))?;
         self.provider.tell(Order::Finish);
@@ -98,60 +119,80 @@ impl Bench {
             .context("readers that do not end")??;
         let late = self.check(&server, &ids, &heard).await?;
         let latency = Latency::of(&mut meter.latencies.borrow_mut());
-        let (cpu, passed, delivered, length) = window;
-        let readers = u32::try_from(shape.readers)?;
+        let readers = f64::from(u32::try_from(shape.readers)?);
         Ok(Talk {
-            per_delta: cpu / 1000.0 / (passed / f64::from(readers)),
-            per_delivered: cpu / 1000.0 / delivered,
-            busy: cpu / length,
+            per_delta: window.cpu / 1000.0 / (window.passed / readers),
+            per_delivered: window.cpu / 1000.0 / window.delivered,
+            busy: window.cpu / window.length,
+            load_busy: window.load_cpu / window.length,
             latency,
+            lateness: percentile(&window.lateness, 0.99),
             late,
         })
     }
 
-    /// Processor time, deltas passed, deltas delivered, and how long, between the window's ends.
+    /// What happened between the window's ends; the talk begins with it or before.
     async fn window(
         &self,
         server: &Server,
         shape: Shape,
         meter: &Meter,
         listening: &mut Listening,
-    ) -> Result<(f64, f64, f64, f64)> {
-        let all = u64::try_from(shape.runs * shape.readers * shape.plan.deltas)?;
-        match shape.window {
-            Window::Time { warm, .. } => sleep(warm).await,
-            Window::Share => {
-                until("the talk to begin", listening, || {
-                    meter.passed.get() >= all / 20
-                })
-                .await?;
-            }
-        }
-        let read = || -> Result<[u64; 4]> {
+    ) -> Result<Happened> {
+        let read = || -> Result<[u64; 5]> {
             Ok([
                 server.processor_time()?,
                 meter.passed.get(),
                 meter.delivered.get(),
                 now(),
+                clock::processor_time(std::process::id())?,
             ])
         };
-        meter.open.set(matches!(shape.window, Window::Time { .. }));
-        let before = read()?;
+        let begin = || self.provider.tell(Order::Go);
+        let before = match shape.window {
+            Window::Time { warm, .. } => {
+                begin();
+                sleep(warm).await;
+                meter.open.set(true);
+                self.provider.take_lateness();
+                read()?
+            }
+            Window::Whole => {
+                let before = read()?;
+                begin();
+                before
+            }
+        };
         match shape.window {
             Window::Time { length, .. } => sleep(length).await,
-            Window::Share => {
-                until("the talk to end", listening, || {
-                    meter.passed.get() >= all / 10 * 9
-                })
-                .await?;
+            Window::Whole => {
+                let all = u64::try_from(shape.runs * shape.readers * shape.plan.deltas)?;
+                until("the talk to end", listening, || meter.passed.get() >= all).await?;
             }
         }
         let after = read()?;
         meter.open.set(false);
-        ensure!(after[1] > before[1], "nothing was said");
+        ensure!(after[2] > before[2], "nothing was said");
         #[expect(clippy::cast_precision_loss, reason = "figures of some digits")]
         let gone = |index: usize| (after[index] - before[index]) as f64;
-        Ok((gone(0), gone(1), gone(2).max(1.0), gone(3)))
+        let happened = Happened {
+            cpu: gone(0),
+            passed: gone(1),
+            delivered: gone(2),
+            length: gone(3),
+            load_cpu: gone(4),
+            lateness: self.provider.take_lateness(),
+        };
+        if let Some(every) = shape.plan.every {
+            let streams = f64::from(u32::try_from(shape.runs * shape.readers)?);
+            let due = streams * happened.length / 1e9 / every.as_secs_f64();
+            let kept = happened.passed / due;
+            ensure!(
+                (kept - 1.0).abs() < PACE,
+                "the pace was not kept: {kept:.3} of what was due came"
+            );
+        }
+        Ok(happened)
     }
 
     /// Holds every reader's text against the export, and the export against what the provider said. Tells the share of the text that
@@ -190,9 +231,10 @@ impl Bench {
                 "a reader of run {run} has not seen its end"
             );
             ensure!(
-                heard.gaps == 0,
-                "a reader of run {run} has seen {} gaps",
-                heard.gaps
+                heard.gaps == 0 && heard.spoiled == 0,
+                "a reader of run {run} has seen {} gaps, and {} turns whose deltas were not their text",
+                heard.gaps,
+                heard.spoiled
             );
             ensure!(
                 truth.get(run) == Some(&heard.turns),

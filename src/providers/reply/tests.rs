@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::providers::fuzzing::Speaker;
 
@@ -12,7 +14,8 @@ const END: &[u8] =
     b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
 fn reply(key: &str, pieces: &[&[u8]]) -> Reply {
-    Speaker::any(0, false).reply(key, pieces)
+    let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece));
+    Speaker::any(0, false).reply(key, pieces.collect())
 }
 
 /// All parts, and what the answer failed by.

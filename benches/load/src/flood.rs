@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use clap::Args;
+use clap::{Args, value_parser};
 use tokio::{
     runtime,
     sync::oneshot,
@@ -52,12 +52,12 @@ const CONNECTIONS: usize = 200;
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Size {
     /// Logins in a second
-    #[arg(long, default_value_t = 5000)]
+    #[arg(long, default_value_t = 5000, value_parser = value_parser!(u64).range(1..))]
     pub(crate) logins: u64,
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..=3600))]
     pub(crate) seconds: u64,
     /// From how many addresses (`X-Forwarded-For` of a trusted proxy)
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u64).range(1..))]
     pub(crate) addresses: u64,
 }
 

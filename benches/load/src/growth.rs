@@ -3,7 +3,7 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use anyhow::{Result, ensure};
-use clap::Args;
+use clap::{Args, value_parser};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
@@ -25,7 +25,7 @@ const PLAY: u64 = 2 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Size {
     /// How many runs must leave nothing behind
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(1..))]
     runs: u64,
 }
 

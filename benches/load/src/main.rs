@@ -73,12 +73,14 @@ fn run() -> Result<()> {
     let work = async {
         // Servers are ended when what holds them is dropped: not before a signal has been heard.
         let mut end = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         tokio::select! {
             done = timeout(bound, carry_out(options, cores)) => {
                 done.with_context(|| format!("it is not done after {} s", bound.as_secs()))?
             }
             _ = ctrl_c() => bail!("interrupted"),
             _ = end.recv() => bail!("told to end"),
+            _ = hangup.recv() => bail!("nobody listens any more"),
         }
     };
     LocalSet::new().block_on(&runtime, work)
@@ -125,6 +127,11 @@ async fn carry_out(options: Options, cores: Option<[usize; 2]>) -> Result<()> {
 )]
 async fn measure(options: &Options, bench: Bench) -> Result<()> {
     let only = &options.table.only;
+    // Before anything is measured: it may be a place where nothing can be written.
+    let json = options.table.json.as_deref().map(|file| {
+        fs::File::create(file).with_context(|| format!("cannot write {}", file.display()))
+    });
+    let json = json.transpose()?;
     let mut rows = Vec::new();
     for these in Rows::value_variants()
         .iter()
@@ -140,8 +147,8 @@ async fn measure(options: &Options, bench: Bench) -> Result<()> {
         rows,
     };
     println!("{}", report.markdown());
-    if let Some(file) = &options.table.json {
-        fs::write(file, serde_json::to_string_pretty(&report)?)?;
+    if let Some(file) = json {
+        serde_json::to_writer_pretty(file, &report)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::{clock, flood, growth, soak};
 
@@ -43,7 +43,7 @@ pub(crate) struct Table {
     #[arg(long, value_delimiter = ',', value_name = "ROWS")]
     pub(crate) only: Vec<Rows>,
     /// How long a timed window lasts, for a profile to be taken in
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=600))]
     pub(crate) window: Option<u64>,
     /// Where to write the same as JSON
     #[arg(long, value_name = "FILE")]
@@ -53,16 +53,27 @@ pub(crate) struct Table {
 /// Rows that are made together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Rows {
+    /// 500 runs with a reader each, a delta each 20 ms: processor time, added latency
     Paced500,
+    /// The same with 50 runs
     Paced50,
+    /// 50 runs with a reader each, as fast as they go
     Saturated,
+    /// One run with 100 readers, and with 5,000
     Fanout,
+    /// One run with 100 readers by HTTP/2
     Http2,
+    /// 500 runs and 5,000, a delta each 500 ms
     Scale,
+    /// From the request that starts a run to its first delta
     First,
+    /// Of a live run, an idle subscriber, one that lags
     Memory,
+    /// From a stop to the end of the provider's connection
     Stop,
+    /// From the start of the process to its first answer
     Boot,
+    /// Transactions and statements of a turn and of a delta
     Database,
 }
 
@@ -122,9 +133,25 @@ fn program(given: Option<&Path>, name: &str) -> Result<PathBuf> {
     Ok(std::path::absolute(given.unwrap_or(&beside))?)
 }
 
+/// What the servers are told by the program itself.
+const OURS: [&str; 10] = [
+    "DATABASE_URL",
+    "PORT",
+    "DEV_MODE",
+    "BASIC_AUTH_USER",
+    "BASIC_AUTH_PW_HASH",
+    "OPENAI_BASE_URL",
+    "OPENAI_API_KEY",
+    "LOCO_ENV",
+    "LOCO_CONFIG_FOLDER",
+    "BINDING",
+];
+
 fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some(("DATABASE_URL", _)) => Err("--database says that".to_owned()),
+        Some((name, _)) if OURS.contains(&name) => {
+            Err(format!("{name} is for this program to say"))
+        }
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
         None => Err("it is no NAME=VALUE".to_owned()),
     }

@@ -1,7 +1,6 @@
 //! What is measured, as a child process: Parley or the relay, and what the system tells of it.
 
 use std::{
-    fmt::Write as _,
     fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -171,16 +170,14 @@ impl Server {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
-    /// What it has said on its output, the last of it.
+    /// What it has said on its output, the last of it; a sentence.
     pub(crate) fn log(&self) -> String {
         let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
-        let mut text = String::new();
-        let _ = write!(
-            text,
-            "{}",
-            String::from_utf8_lossy(&log[log.len().saturating_sub(4000)..])
-        );
-        text
+        let last = String::from_utf8_lossy(&log[log.len().saturating_sub(4000)..]);
+        match last.trim() {
+            "" => "the server said nothing".to_owned(),
+            words => format!("the server said {words}"),
+        }
     }
 }
 

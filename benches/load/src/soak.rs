@@ -1,10 +1,15 @@
 //! The soak: hundreds of runs that are always live, thousands of subscribers that come, go, lag and come back, a provider that fails now
 //! and then, and books that must balance.
 
-use std::{cell::Cell, cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    fmt::Write as _,
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Args;
+use clap::{Args, value_parser};
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
@@ -53,19 +58,20 @@ const LATER: f64 = 2.0;
 /// How much of it.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Size {
-    #[arg(long, default_value_t = 10.0)]
-    minutes: f64,
+    /// One at least
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..=10_000))]
+    minutes: u64,
     /// How many are live at a time
-    #[arg(long, default_value_t = 500)]
-    runs: usize,
-    /// How many are there to read them
-    #[arg(long, default_value_t = 2000)]
-    readers: usize,
+    #[arg(long, default_value_t = 500, value_parser = value_parser!(u32).range(1..))]
+    runs: u32,
+    /// How many are there to read them: two for each run at least, of which one does all that clients do
+    #[arg(long, default_value_t = 2000, value_parser = value_parser!(u32).range(2..))]
+    readers: u32,
 }
 
 impl Size {
     pub(crate) fn length(self) -> Duration {
-        Duration::from_secs_f64(self.minutes * 60.0)
+        Duration::from_mins(self.minutes)
     }
 }
 
@@ -143,10 +149,12 @@ pub(crate) async fn soak(provider: Provider, starter: &Starter, size: Size) -> R
     });
     soak.steady.open.set(true);
     let mut slots = JoinSet::new();
-    for slot in 0..size.runs {
+    let (runs, readers) = (usize::try_from(size.runs)?, usize::try_from(size.readers)?);
+    ensure!(readers >= 2 * runs, "each run wants two readers at least");
+    for slot in 0..runs {
         let soak = Rc::clone(&soak);
         // What the readers are more than the runs, the first runs have.
-        let readers = size.readers / size.runs + usize::from(slot < size.readers % size.runs);
+        let readers = readers / runs + usize::from(slot < readers % runs);
         slots.spawn_local(async move {
             sleep(soak.some(Duration::ZERO, Duration::from_secs(10))).await;
             soak.slot(readers).await
@@ -158,24 +166,32 @@ pub(crate) async fn soak(provider: Provider, starter: &Starter, size: Size) -> R
     let began = now();
     let end = began + u64::try_from(length.as_nanos())?;
     let mut looks = Vec::new();
-    while now() < end {
-        while let Some(slot) = slots.try_join_next() {
-            slot?.with_context(|| soak.server.log())?;
+    let talked = async {
+        while now() < end {
+            while let Some(slot) = slots.try_join_next() {
+                slot??;
+            }
+            sleep(LINE.min(Duration::from_nanos(end.saturating_sub(now())))).await;
+            looks.push(soak.line(began)?);
         }
-        sleep(LINE.min(Duration::from_nanos(end.saturating_sub(now())))).await;
-        looks.push(soak.line(began)?);
-    }
-    while let Some(slot) = slots.join_next().await {
-        slot?.with_context(|| soak.server.log())?;
+        while let Some(slot) = slots.join_next().await {
+            slot??;
+        }
+        anyhow::Ok(())
+    };
+    if let Err(error) = talked.await {
+        // What had been read until then was right or wrong all the same.
+        println!("\n{}", soak.balance(None));
+        return Err(error.context(soak.server.log()));
     }
     sleep(Duration::from_secs(2)).await;
     let (early, late) = (at_minute_two(&looks), middle(&looks, looks.len()));
     let left = (soak.server.memory()?, soak.server.descriptors()?);
-    println!("\n{}", soak.balance(early, late, left));
+    println!("\n{}", soak.balance(Some((early, late, left))));
     soak.judge(early, late, starter.database.is_none())?;
     // For each run a connection to the provider is kept for the next one.
     ensure!(
-        left.1 <= size.runs + DESCRIPTORS,
+        left.1 <= runs + DESCRIPTORS,
         "descriptors are left that nobody needs"
     );
     Ok(())
@@ -399,15 +415,13 @@ impl Soak {
         Ok(())
     }
 
-    fn balance(&self, early: Look, late: Look, (memory, descriptors): (u64, usize)) -> String {
+    /// The books; and what was held at minute two, at the end, and without any run.
+    fn balance(&self, held: Option<(Look, Look, (u64, usize))>) -> String {
         let books = &self.books;
-        format!(
+        let mut text = format!(
             "runs {}, streams {}, of them resumed {}, pauses of readers {}, readers left behind by their run {}, requests to the provider {}\n\
              deltas sent {}, delivered {}, readers that lost text {}, that have text twice {}, that were told out of order {}, whose deltas were \
-             not the text {}\n\
-             memory at minute two {:.1} MiB, at the end {:.1} MiB, without any run {:.1} MiB\n\
-             descriptors beside those of streams at minute two {}, at the end {}; without any run {descriptors}\n\
-             p99 at minute two {:.2} ms, at the end {:.2} ms",
+             not the text {}",
             books.runs.get(),
             books.streams.get(),
             books.resumed.get(),
@@ -420,14 +434,23 @@ impl Soak {
             books.doubled.get(),
             books.gaps.get(),
             books.spoiled.get(),
-            mebibytes(early.memory),
-            mebibytes(late.memory),
-            mebibytes(memory),
-            others(early),
-            others(late),
-            early.p99 / 1000.0,
-            late.p99 / 1000.0,
-        )
+        );
+        if let Some((early, late, (memory, descriptors))) = held {
+            let _ = write!(
+                text,
+                "\nmemory at minute two (or half the time) {:.1} MiB, at the end {:.1} MiB, without any run {:.1} MiB\n\
+                 descriptors beside those of streams {}, at the end {}; without any run {descriptors}\n\
+                 p99 {:.2} ms, at the end {:.2} ms",
+                mebibytes(early.memory),
+                mebibytes(late.memory),
+                mebibytes(memory),
+                others(early),
+                others(late),
+                early.p99 / 1000.0,
+                late.p99 / 1000.0,
+            );
+        }
+        text
     }
 
     /// Some time between these.

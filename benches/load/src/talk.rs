@@ -112,7 +112,7 @@ impl Bench {
         .await?;
         sleep(Duration::from_millis(300)).await;
         let window = self.window(&server, shape, &meter, &mut listening).await;
-        let window = window.with_context(|| format!("{kind:?} said: {}", server.log()))?;
+        let window = window.with_context(|| format!("{kind:?}: {}", server.log()))?;
         self.provider.tell(Order::Finish);
         let heard = timeout(PATIENCE, listening.joined())
             .await

@@ -5,14 +5,14 @@
 //! itself is made before, and is as long whatever is told of it.
 //! Sockets, tasks, the database and a reader's wait for more have no part in it: what they cost depends on how much comes at once.
 
-use std::{alloc::System, fmt::Write as _, time::Duration};
+use std::{alloc::System, fmt::Write as _, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use migration::{Migrator, MigratorTrait as _};
 use parley::{
     conversation::{Asker, Delta, DeltaKind, EventId, Quotas, RunId, StartRun, Timestamp},
-    event_log::{EventLog, Opened, Reader},
+    event_log::{Channel, EventLog, Opened, Reader},
     models::{PoolOptions, PostgresOptions, Store, connect},
     providers::{Part, fuzzing::Speaker},
 };
@@ -89,7 +89,8 @@ fn answer(deltas: usize) -> Result<Vec<Bytes>> {
 /// A run whose turn is being spoken, and those who read it.
 struct Talk {
     log: EventLog,
-    run: RunId,
+    /// Held as the run's owner holds it: its deltas are kept whoever reads.
+    channel: Arc<Channel>,
     readers: Vec<Reader>,
 }
 
@@ -112,7 +113,7 @@ impl Talk {
         channel.publish(&store.events_after(run, 0, 1).await?);
         let mut talk = Self {
             log,
-            run,
+            channel,
             readers: Vec::new(),
         };
         for _ in 0..readers {
@@ -127,7 +128,6 @@ impl Talk {
     /// An answer, each piece of which is read by all before the next.
     async fn hear(&mut self, answer: Vec<Bytes>) -> Result<()> {
         let deltas = answer.len() - 1;
-        let channel = self.log.channel(self.run);
         let mut reply = Speaker::any(0, false).reply("sk-0123456789abcdef0123456789abcdef", answer);
         let mut told = 0;
         while let Some(part) = reply
@@ -136,7 +136,7 @@ impl Talk {
             .map_err(|failure| anyhow!("{failure:?}"))?
         {
             let Part::Text(text) = part else { continue };
-            channel.push(&Delta {
+            self.channel.push(&Delta {
                 turn: 0,
                 bot_index: 0,
                 kind: DeltaKind::Text,

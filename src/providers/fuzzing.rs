@@ -123,7 +123,7 @@ impl Speaker {
     }
 }
 
-fn owned(pieces: &[&[u8]]) -> Vec<Bytes> {
+pub(super) fn owned(pieces: &[&[u8]]) -> Vec<Bytes> {
     pieces
         .iter()
         .map(|piece| Bytes::copy_from_slice(piece))

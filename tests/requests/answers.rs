@@ -68,15 +68,19 @@ async fn a_run_can_be_exported_at_any_moment() {
     // More turns than pass while a few exports are read, however slow this machine reads them.
     let app = TestApp::with(Script::text("Hello."), json!({"run_max_turns": 100_000})).await;
     let id = app.start_run(100_000).await;
+    let export = async |id: &str| {
+        let answer = app.get(&format!("/api/export/{id}.json")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let run = answer.json();
+        let turns = run["turns"].as_u64().unwrap();
+        let messages = run["messages"].as_array().unwrap().len();
+        assert_eq!(messages as u64, turns + 1);
+        (run, turns)
+    };
     let exports = async {
         let mut seen = BTreeSet::new();
         while seen.len() < 8 {
-            let answer = app.get(&format!("/api/export/{id}.json")).await;
-            assert_eq!(answer.status, 200, "{}", answer.text);
-            let run = answer.json();
-            let turns = run["turns"].as_u64().unwrap();
-            let messages = run["messages"].as_array().unwrap().len();
-            assert_eq!(messages as u64, turns + 1);
+            let (run, turns) = export(&id).await;
             let status = run["status"].as_str().unwrap();
             assert!(["queued", "running"].contains(&status), "{run}");
             seen.insert(turns);
@@ -84,6 +88,10 @@ async fn a_run_can_be_exported_at_any_moment() {
     };
     within("exports at eight moments", exports).await;
     app.stop(&id).await;
+    let short = app.start_run(3).await;
+    app.events(&short).await;
+    let (run, turns) = export(&short).await;
+    assert_eq!((run["status"].as_str(), turns), (Some("completed"), 3));
     app.close().await;
 }
 

@@ -98,6 +98,10 @@ async fn each_delta_is_seen_as_it_comes() {
             json!(text)
         );
         assert_eq!(String::from_utf8_lossy(&chunk), format!("{head}{data}\n\n"));
+        let events = stream.decoder.feed(&chunk);
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].id, format!("2-{n}"));
+        assert_eq!(events[0].json()["text"], text);
     }
     gate.open();
     stream.rest().await;

@@ -19,7 +19,7 @@ use crate::{
     api::Api,
     chunk::next,
     clock::now,
-    figures::{Figure, Latency},
+    figures::{Figure, Latency, percentile},
     http::Connection,
     pacer::Plan,
     provider::Provider,
@@ -161,7 +161,7 @@ pub(crate) async fn soak(provider: Provider, starter: &Starter, size: Size) -> R
         });
     }
     println!(
-        "| s | runs live | streams | RSS, MiB | descriptors | p50, ms | p99, ms | runs ended |\n|---|---|---|---|---|---|---|---|"
+        "| s | runs live | streams | RSS, MiB | descriptors | p50, ms | p99, ms | provider late p99, ms | runs ended |\n|---|---|---|---|---|---|---|---|---|"
     );
     let began = now();
     let end = began + u64::try_from(length.as_nanos())?;
@@ -363,6 +363,8 @@ impl Soak {
     fn line(&self, began: u64) -> Result<Look> {
         let mut latencies = std::mem::take(&mut *self.steady.latencies.borrow_mut());
         let latency = Latency::of(&mut latencies);
+        // Taken with each line: an hour's would be a hundred megabytes.
+        let lateness = percentile(&self.provider.take_lateness(), 0.99);
         let books = &self.books;
         let look = Look {
             memory: self.server.memory()?,
@@ -372,7 +374,7 @@ impl Soak {
             runs: books.runs.get(),
         };
         println!(
-            "| {} | {} | {} | {:.1} | {} | {:.2} | {:.2} | {} |",
+            "| {} | {} | {} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {} |",
             (now() - began) / 1_000_000_000,
             books.live.get(),
             look.streams,
@@ -380,6 +382,7 @@ impl Soak {
             look.descriptors,
             latency.p50 / 1000.0,
             look.p99 / 1000.0,
+            lateness / 1000.0,
             look.runs
         );
         Ok(look)

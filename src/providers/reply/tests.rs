@@ -1,9 +1,7 @@
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::*;
-use crate::providers::fuzzing::Speaker;
+use crate::providers::fuzzing::{Speaker, owned};
 
 /// Longer than anything is waited for.
 const LONG: Duration = Duration::from_hours(2);
@@ -14,8 +12,7 @@ const END: &[u8] =
     b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
 fn reply(key: &str, pieces: &[&[u8]]) -> Reply {
-    let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece));
-    Speaker::any(0, false).reply(key, pieces.collect())
+    Speaker::any(0, false).reply(key, owned(pieces))
 }
 
 /// All parts, and what the answer failed by.

@@ -55,8 +55,10 @@ impl Parrot {
             while let Ok((socket, _)) = listener.accept().await {
                 let count = Arc::clone(&count);
                 open.spawn(async move {
-                    answer(socket).await.unwrap();
-                    count.fetch_add(1, Ordering::Relaxed);
+                    // Who asks may have gone.
+                    if answer(socket).await.is_ok() {
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
                 });
             }
         });

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use parley::controllers::extract::Door;
+
 use super::{TestApp, client};
 
 /// The samples of one scrape: by name and labels, as they stand in the text.
@@ -16,6 +18,12 @@ impl Scrape {
             (200, "text/plain; version=0.0.4; charset=utf-8")
         );
         Self::read(&answer.text)
+    }
+
+    /// The same where there is no connection to be had.
+    pub(crate) fn inside(app: &TestApp) -> Self {
+        let door = app.ctx.shared_store.get::<Door>().unwrap();
+        Self::read(&(door.metrics)())
     }
 
     /// Of a server at that address.

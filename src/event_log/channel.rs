@@ -25,7 +25,7 @@ pub struct Channel {
     /// What the latest transaction appended; deltas go to the last one. Held for a moment only; no await happens under it.
     tail: Mutex<Vec<Arc<Segment>>>,
     /// The newest id. Only wakes, and says whether a delta is there that may gather: what there is, the segments and the database
-    /// answer. It is set outside the lock, so for a moment an older id may stand here; a reader then gathers, or does not, for nothing.
+    /// answer. It is set outside the lock, so an older id may stand here until the next; a reader then gathers, or does not, for nothing.
     head: watch::Sender<EventId>,
     /// Wakes whoever lets deltas gather: something has come that waits for none.
     pressing: Notify,
@@ -48,14 +48,12 @@ impl Channel {
     /// Shows events that were committed. Those that are known already are passed over, so that two who publish the same
     /// transaction, or an old one late, do no harm.
     pub fn publish(&self, events: &[LoggedEvent]) {
+        // Encoded before the lock is taken: a turn may have megabytes.
+        let mut fresh: Vec<_> = events.iter().map(|it| Arc::new(Segment::new(it))).collect();
         let head = {
             let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
             let known = tail.last().map_or(0, |segment| segment.seq);
-            let fresh: Vec<_> = events
-                .iter()
-                .filter(|event| event.seq > known)
-                .map(|event| Arc::new(Segment::new(event)))
-                .collect();
+            fresh.retain(|segment| segment.seq > known);
             let (Some(first), Some(last)) = (fresh.first(), fresh.last()) else {
                 return;
             };

@@ -1,6 +1,6 @@
 //! One entry of the log as one SSE block: `event`, `id`, `data`, blank line.
 //!
-//! Encoding stands here and not in the views because it happens once, at the append: all readers share the bytes.
+//! Encoding stands here and not in the views because it happens at the append, once: all who read it live share the bytes.
 //! Format: <https://html.spec.whatwg.org/multipage/server-sent-events.html>. JSON has no line breaks outside strings and escapes
 //! them inside, names are ours and ids are numbers: no field can be forged.
 

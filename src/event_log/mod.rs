@@ -4,8 +4,8 @@
 //! latest transaction appended, and the deltas since. A reader pulls by cursor and waits on the head; there is no queue per
 //! reader, so nothing overflows and nothing is dropped for a slow one.
 //!
-//! **Invariant:** a durable event is published after its commit, never before. Every entry is encoded once, into the SSE block
-//! that all readers are handed slices of. A reader is handed every durable event after its cursor in order, and every delta of
+//! **Invariant:** a durable event is published after its commit, never before. What is appended is encoded once, into the SSE block
+//! that all readers are handed slices of; what is read from the database is encoded for its reader. A reader is handed every durable event after its cursor in order, and every delta of
 //! the attempt in progress after its cursor; deltas of an ended attempt are gone, except for those who were reading them.
 //!
 //! **May import:** conversation, models.
@@ -73,11 +73,7 @@ impl EventLog {
 
     /// Shows events that were committed to whoever reads the run's log now. For writers that hold no channel.
     pub fn publish(&self, run: RunId, events: &[LoggedEvent]) {
-        let channel = {
-            let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-            channels.get(&run).and_then(Weak::upgrade)
-        };
-        if let Some(channel) = channel {
+        if let Some(channel) = self.existing(run) {
             channel.publish(events);
         }
     }
@@ -113,10 +109,16 @@ impl EventLog {
 
     /// Ends the streams of a run that was removed.
     pub fn vanish(&self, run: RunId) {
-        let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(&run).and_then(Weak::upgrade) {
+        if let Some(channel) = self.existing(run) {
             channel.vanish();
         }
+    }
+
+    /// The live part, if somebody holds it. The lock is let go of before: where the others let go meanwhile, the end of what is returned
+    /// takes it.
+    fn existing(&self, run: RunId) -> Option<Arc<Channel>> {
+        let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.get(&run).and_then(Weak::upgrade)
     }
 
     /// Wakes the readers of runs that other processes drive, and ends those of runs that were removed: `here` tells which are driven in this one. One query for all.

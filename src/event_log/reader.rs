@@ -94,10 +94,13 @@ impl Reader {
             if self.over {
                 return Ok(None);
             }
-            // Marked as seen before the look: an append after it wakes the wait below at once, so none is slept through.
-            self.head.mark_unchanged();
-            if let Some(blocks) = self.read_live() {
-                return Ok(Some(blocks));
+            // A page that was asked for has to be answered first: it follows the cursor as it stands, and what came since is not in it.
+            if self.page.is_none() {
+                // Marked as seen before the look: an append after it wakes the wait below at once, so none is slept through.
+                self.head.mark_unchanged();
+                if let Some(blocks) = self.read_live() {
+                    return Ok(Some(blocks));
+                }
             }
             if self.segment.is_none() {
                 self.read_stored().await?;

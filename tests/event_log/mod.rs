@@ -304,6 +304,25 @@ async fn a_read_of_the_database_goes_on_where_the_wait_for_it_is_given_up() {
     }
 }
 
+/// The same where the log goes on meanwhile: what was asked for is not left behind, with a connection that all others lack.
+#[tokio::test]
+async fn a_read_that_was_given_up_is_answered_before_anything_else_is_shown() {
+    let log = Log::new().await;
+    let channel = log.log.channel(log.run);
+    let second = log.commit(2, "turn.started").await;
+    let mut reader = log.read("0-0").await;
+    assert_eq!(ids(&mut reader, "2-0").await, ["1-0", "2-0"]);
+    assert!(futures_util::poll!(Box::pin(reader.next())).is_pending());
+    assert!(reader.is_reading());
+    channel.publish(&[second]);
+    log.say(&channel, "a");
+    assert_eq!(next(&mut reader).await, ["2-1"]);
+    assert!(!reader.is_reading());
+    // The pool has one connection.
+    log.append(3, "turn.completed").await;
+    assert_eq!(next(&mut reader).await, ["3-0"]);
+}
+
 /// What comes quicker than anybody can see leaves in one write; nothing else than deltas waits for it.
 #[tokio::test]
 async fn quick_deltas_leave_together() {

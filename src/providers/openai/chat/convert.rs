@@ -82,8 +82,13 @@ impl Chat {
             return Ok(step);
         }
         if let Some(word) = choice.finish_reason.filter(|word| !word.is_empty()) {
-            step.finished = Some(self.stop_reason(&word)?);
-            self.finished = true;
+            match self.stop_reason(&word) {
+                Ok(reason) => {
+                    step.finished = Some(reason);
+                    self.finished = true;
+                }
+                Err(failure) => step.failed = Some(failure),
+            }
         }
         Ok(step)
     }
@@ -195,7 +200,11 @@ mod tests {
 
     fn finish(word: &str) -> Result<Option<StopReason>, FailureCode> {
         let frame = format!("{{\"choices\":[{{\"delta\":{{}},\"finish_reason\":\"{word}\"}}]}}");
-        steps(&[&frame]).remove(0).map(|step| step.finished)
+        let step = steps(&[&frame]).remove(0)?;
+        match step.failed {
+            Some(failed) => Err(failed.failure.code),
+            None => Ok(step.finished),
+        }
     }
 
     #[test]
@@ -287,22 +296,27 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_only_the_native_reason_tells_comes_before_the_end() {
-        let frame = |native: &str| {
+    fn a_failure_that_a_reason_tells_comes_before_the_end() {
+        let frame = |reason: &str, native: &str| {
             format!(
-                r#"{{"choices":[{{"delta":{{"content":"x"}},"finish_reason":"stop","native_finish_reason":"{native}"}}],"usage":{{"prompt_tokens":7}}}}"#
+                r#"{{"choices":[{{"delta":{{"content":"x"}},"finish_reason":"{reason}","native_finish_reason":"{native}"}}],"usage":{{"prompt_tokens":7}}}}"#
             )
         };
-        for native in ["error", "network_error"] {
-            let step = steps(&[&frame(native)]).remove(0).unwrap();
+        for (reason, native) in [
+            ("stop", "error"),
+            ("stop", "network_error"),
+            ("error", ""),
+            ("insufficient_system_resource", ""),
+        ] {
+            let step = steps(&[&frame(reason, native)]).remove(0).unwrap();
             assert_eq!(step.finished, None);
             let failed = step.failed.map(|failed| failed.failure.code);
-            assert_eq!(failed, Some(FailureCode::Server), "{native}");
+            assert_eq!(failed, Some(FailureCode::Server), "{reason} {native}");
             // What was said and what it cost are told all the same.
             assert_eq!(step.text.as_deref(), Some("x"));
             assert_eq!(step.usage.and_then(|usage| usage.input_tokens), Some(7));
         }
-        let step = steps(&[&frame("end_turn")]).remove(0).unwrap();
+        let step = steps(&[&frame("stop", "end_turn")]).remove(0).unwrap();
         assert_eq!(step.finished, Some(StopReason::EndTurn));
     }
 

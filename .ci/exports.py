@@ -68,7 +68,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
 def ask(url, body=None):
     request = urllib.request.Request(url, body and json.dumps(body).encode(), {"content-type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return opener.open(request, timeout=40).read()
+    return opener.open(request, timeout=120).read()
 
 
 def talk(base, turns=TURNS, length=""):

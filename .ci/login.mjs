@@ -268,6 +268,9 @@ await goOn(streams, "before the keys change");
 // Not shown yet: one that was goes on for a minute at most, whatever becomes of its key.
 const old = [await robot(), await robot()];
 const before = (await seen()).keys;
+// Whoever makes up keys makes Parley look once a second at most; so many more looks a slow machine may see.
+let since = performance.now();
+const seconds = () => Math.floor((performance.now() - since) / 1_000);
 const took = [];
 for (const how of ["rotate", "replace"]) {
   await change(how);
@@ -277,21 +280,22 @@ for (const how of ["rotate", "replace"]) {
   const answers = await Promise.all(Array.from({ length: 20 }, () => status("/api/run", token)));
   took.push(performance.now() - at);
   assert.deepEqual([...new Set(answers)], [200], `a new key is not taken: ${how}`);
-  assert.ok(took.at(-1) < 2_000, `a new key took ${took.at(-1)} ms`);
+  assert.ok(took.at(-1) < 5_000, `a new key took ${took.at(-1)} ms`);
   assert.equal(await status("/api/run", old.pop()), how === "rotate" ? 200 : 401, `a token of the old key: ${how}`);
   await goOn(streams, how);
 }
 const after = (await seen()).keys;
-assert.ok(after - before <= 4, `the keys were asked for ${after - before} times`);
+assert.ok(after - before <= 4 + seconds(), `the keys were asked for ${after - before} times`);
 const times = took.map(Math.round).join(" and ");
 ok(`the keys change twice while ${STREAMS} watch: no stream ends, 20 requests by a new token are answered in ${times} ms`);
 ok(`an old token goes on until its key is taken back; the issuer was asked for its keys ${after - before} times`);
 
+since = performance.now();
 const made = Array.from({ length: 40 }, () => `${unsigned({ kid: randomBytes(4).toString("hex") })}.${first.split(".")[2]}`);
 const refused = await Promise.all(made.map((token) => status("/api/run", token)));
 assert.deepEqual([...new Set(refused)], [401]);
 const flooded = (await seen()).keys;
-assert.ok(flooded - after <= 3, `the keys were asked for ${flooded - after} times`);
+assert.ok(flooded - after <= 3 + seconds(), `the keys were asked for ${flooded - after} times`);
 ok(`${made.length} tokens of keys that do not exist are refused; the issuer was asked for its keys ${flooded - after} times`);
 
 // Out, here and there.

@@ -16,10 +16,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM, WORK = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 USER, PASSWORD = "ada", "proxies"
 CERTIFICATE = f"{WORK}/fullchain.pem"
-DELTAS, PAUSE_MS = 300, 8
+DELTAS, PAUSE_MS = 500, 8
 # How much later than by the direct way a delta may come, in milliseconds. What it is about is 205 (HAProxy without its option) or the
 # whole stream (nginx with buffers); a busy machine costs a few.
-BOUND_P50, BOUND_P99 = 5, 50
+BOUND_P50, BOUND_P99 = 20, 150
 FINAL = ("run.completed", "run.stopped", "run.failed")
 BEGUN = time.monotonic()
 

@@ -13,7 +13,7 @@ use std::{
 use provider::{FAULTS, Parrot};
 use serde_json::{Value, json};
 
-use crate::support::{SseClient, client, within};
+use crate::support::{SseClient, client, free_port, within};
 
 /// The secrets, by their names in the environment.
 const SECRETS: [(&str, &str); 5] = [
@@ -65,11 +65,7 @@ impl Program {
 
     /// Starts it and waits until it answers.
     async fn start(folder: &Path, parrot: &Parrot) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         fs::write(folder.join("test.yaml"), configuration(port, &parrot.base)).unwrap();
         let hash = bcrypt::hash(PASSWORD, 4).unwrap();
         let log = fs::File::create(folder.join("log")).unwrap();

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{client, within};
+use crate::support::{client, free_port, within};
 
 /// A place for a server: its port, its configuration, and the process while there is one.
 pub(crate) struct Node {
@@ -176,17 +176,6 @@ settings:
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-}
-
-/// A port that is free now. Below those that the system gives to whoever asks for any: a server that starts later would find
-/// such a one taken.
-fn free_port() -> u16 {
-    loop {
-        let port = rand::random_range(15_000..30_000);
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }
 

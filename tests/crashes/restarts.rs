@@ -6,6 +6,7 @@ use std::{
 };
 
 use parley::simulator::Simulator;
+use sea_orm::ConnectionTrait as _;
 
 use super::{
     books::{Books, Watched, check, watch},
@@ -40,10 +41,22 @@ async fn crowd(nodes: &[Node], simulator: &Simulator) -> Vec<Watched> {
     watched
 }
 
-/// Waits until nearly all runs speak again: one that is still to be taken up would wait for the next process, too.
-async fn nearly_all_speak(simulator: &Simulator) {
-    let most = simulator.wait_for(|activity| activity.open > RUNS * 9 / 10);
-    within("nearly all to speak", most).await;
+/// Waits until every run has a node again that drives it: one that is still to be taken up would wait for the next process, too.
+async fn all_are_driven(database: &str) {
+    let db = sea_orm::Database::connect(database).await.unwrap();
+    let query = "SELECT count(*) FROM runs WHERE lease_owner = ''";
+    let query = sea_orm::Statement::from_string(db.get_database_backend(), query);
+    within("all runs to be driven", async {
+        loop {
+            let row = db.query_one_raw(query.clone()).await.unwrap().unwrap();
+            if row.try_get_by_index::<i64>(0).unwrap() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    db.close().await.unwrap();
 }
 
 /// Tells the node to end, waits until it has, and starts it again. Returns when it answered, and how long it took to start.
@@ -130,12 +143,13 @@ async fn a_restart_on_a_file_cuts_no_turn_and_goes_on_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let simulator = simulator(1.0).await;
     let base = format!("http://{}", simulator.address());
-    let mut nodes = [Node::new(folder.path(), &file(&folder), &base, SETTINGS)];
+    let database = file(&folder);
+    let mut nodes = [Node::new(folder.path(), &database, &base, SETTINGS)];
     nodes[0].start().await;
     let watched = crowd(&nodes, &simulator).await;
     let mut restarts = Vec::new();
     for _ in 0..2 {
-        nearly_all_speak(&simulator).await;
+        all_are_driven(&database).await;
         restarts.push(restart(&mut nodes[0]).await);
     }
     let books = check(watched, &nodes[0].base, &simulator).await;
@@ -168,7 +182,7 @@ async fn a_rolling_restart_of_two_nodes_cuts_no_turn_and_hands_over_at_once() {
     let watched = crowd(&nodes, &simulator).await;
     let mut start = 0;
     for node in &mut nodes {
-        nearly_all_speak(&simulator).await;
+        all_are_driven(&database.uri).await;
         start = start.max(restart(node).await.1);
     }
     let books = check(watched, &nodes[0].base, &simulator).await;

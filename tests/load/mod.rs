@@ -10,7 +10,7 @@ use crate::support::{Fold, TestApp, talk, within};
 const RUNS: usize = 50;
 
 /// Deltas whose way is measured.
-const PROBES: usize = 1000;
+const PROBES: usize = 500;
 
 /// What half of the deltas may take from the provider's socket to the reader's. It is well under 1 ms on an idle machine, in a
 /// debug build; an acknowledgement waited for would cost 40 ms, anything polled more.
@@ -19,7 +19,9 @@ const P50: Duration = Duration::from_millis(25);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delta_is_quick_among_many_runs_and_all_of_them_end_well() {
     let words = "to be or not to be is what they ask themselves ".repeat(15);
-    let app = TestApp::spawn(Script::text(&words).every(Duration::from_millis(20))).await;
+    let start = Gate::closed();
+    let talks = Script::text(&words).every(Duration::from_millis(20));
+    let app = TestApp::spawn(talks.gate(&start)).await;
     let mut readers = Vec::new();
     for _ in 0..RUNS {
         let id = app.start_run(2).await;
@@ -36,6 +38,7 @@ async fn a_delta_is_quick_among_many_runs_and_all_of_them_end_well() {
     )
     .await;
 
+    start.open();
     let delays = within("the probes", delays(&app, &probe, &gate)).await;
     let p50 = delays[PROBES / 2];
     assert!(p50 < P50, "half of the deltas took {p50:?} or more");

@@ -383,7 +383,8 @@ async fn changes_and_stops_that_cannot_be() {
 /// Half a request, and nothing more: the server does not wait for ever.
 #[tokio::test]
 async fn headers_that_never_end_are_cut_off() {
-    let app = TestApp::spawn(Script::text("Hello.")).await;
+    let short = json!({"http": {"header_timeout_ms": 1000}});
+    let app = TestApp::with(Script::text("Hello."), short).await;
     let mut socket = tokio::net::TcpStream::connect(&app.address).await.unwrap();
     socket
         .write_all(b"GET /_ping HTTP/1.1\r\nhost: localhost\r\nx-slow: ")
@@ -399,7 +400,8 @@ async fn headers_that_never_end_are_cut_off() {
 /// A connection that has asked before is no half request: closing it would lose the request that is on its way.
 #[tokio::test]
 async fn a_connection_is_kept_open_between_requests() {
-    let app = TestApp::spawn(Script::text("Hello.")).await;
+    let short = json!({"http": {"header_timeout_ms": 1000}});
+    let app = TestApp::with(Script::text("Hello."), short).await;
     let mut socket = tokio::net::TcpStream::connect(&app.address).await.unwrap();
     let ask = b"GET /_ping HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut answer = [0; 4096];

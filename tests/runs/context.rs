@@ -319,7 +319,8 @@ async fn a_stop_in_a_summary_leaves_nothing_of_it() {
     assert!(asked.contains("write a summary"), "{asked}");
     gate.let_through(2);
     assert_eq!(app.stop(&id).await.status, 200);
-    assert_eq!(app.simulator.open(), 0);
+    let closed = app.simulator.wait_for(|activity| activity.open == 0);
+    within("the request to be closed", closed).await;
     events.extend(stream.rest().await);
     let interrupted = of(&events, "turn.interrupted")[0].json();
     assert_eq!(interrupted["text"], "");

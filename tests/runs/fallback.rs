@@ -149,7 +149,7 @@ async fn a_stand_in_is_checked_shown_and_changed_like_the_rest_of_a_bot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_breaker_sends_bots_to_their_stand_ins_and_closes_by_itself() {
     let settings =
-        json!({"breaker": {"failures": 4, "open_ms": 300}, "retry": {"max_attempts": 2}});
+        json!({"breaker": {"failures": 4, "open_ms": 3_000}, "retry": {"max_attempts": 2}});
     let app = TestApp::with(Script::text("Well."), settings).await;
     for _ in 0..4 {
         app.simulator.enqueue_for("model-a", Script::status(529));
@@ -202,7 +202,7 @@ async fn an_open_breaker_sends_bots_to_their_stand_ins_and_closes_by_itself() {
     let id = start(&app, &crate::support::talk(1)).await;
     let events = app.events(&id).await;
     let error = of(&events, "error")[0].json();
-    assert!(error["retry_in_ms"].as_u64().unwrap() <= 300, "{error}");
+    assert!(error["retry_in_ms"].as_u64().unwrap() <= 3_000, "{error}");
     assert_eq!(events.last().unwrap().name, "run.completed");
     assert_eq!(breakers().await, json!([]));
     assert_eq!(asked("model-a"), 5);
@@ -272,7 +272,7 @@ async fn a_limit_that_the_provider_announces_is_respected() {
     let app = TestApp::spawn(Script::text("Well.")).await;
     let spent = Script::status(429)
         .header("x-ratelimit-remaining-requests", "0")
-        .header("x-ratelimit-reset-requests", "400ms");
+        .header("x-ratelimit-reset-requests", "3s");
     app.simulator.enqueue_for("model-a", spent);
     let id = app.start_run(3).await;
     let events = app.events(&id).await;
@@ -286,7 +286,7 @@ async fn a_limit_that_the_provider_announces_is_respected() {
     assert_eq!(error["code"], "rate_limited");
     let wait = Duration::from_millis(error["retry_in_ms"].as_u64().unwrap());
     assert!(
-        wait > Duration::ZERO && wait <= Duration::from_millis(400),
+        wait > Duration::ZERO && wait <= Duration::from_secs(3),
         "{wait:?}"
     );
     assert_eq!(events.last().unwrap().name, "run.completed");
@@ -299,13 +299,13 @@ async fn a_limit_that_the_provider_announces_is_respected() {
 async fn a_stand_in_that_fails_is_left_alone_as_long_as_it_asks_for() {
     let settings = json!({
         "breaker": {"failures": 2, "open_ms": 60_000},
-        "retry": {"max_attempts": 3, "retry_after_cap_ms": 300},
+        "retry": {"max_attempts": 3, "retry_after_cap_ms": 3_000},
     });
     let app = TestApp::with(Script::text("Well."), settings).await;
     for _ in 0..2 {
         app.simulator.enqueue_for("model-a", Script::status(529));
     }
-    let busy = Script::status(503).header("retry-after", "1");
+    let busy = Script::status(503).header("retry-after", "10");
     app.simulator.enqueue_for("stand-in", busy);
     let id = start(&app, &order(1)).await;
     let events = app.events(&id).await;
@@ -335,7 +335,7 @@ async fn a_stand_in_that_fails_is_left_alone_as_long_as_it_asks_for() {
         .find(|event| event.name == "error" && event.json()["provider"] == "anthropic");
     let completed = of(&events, "turn.completed")[0];
     let rested = at(completed).duration_since(at(refused.unwrap())).unwrap();
-    assert!(rested >= Duration::from_millis(295), "{rested:?}");
+    assert!(rested >= Duration::from_millis(2_995), "{rested:?}");
     app.close().await;
 }
 

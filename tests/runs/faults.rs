@@ -111,8 +111,7 @@ async fn a_failure_after_text_takes_it_back_before_the_next_attempt() {
 
 #[tokio::test]
 async fn silence_is_ended_by_its_timeout() {
-    let short =
-        json!({"timeouts": {"first_delta_ms": 150, "idle_ms": 150}, "retry": {"max_attempts": 2}});
+    let short = json!({"timeouts": {"first_delta_ms": 2_000, "idle_ms": 2_000}, "retry": {"max_attempts": 2}});
     for fault in [Script::silent(), Script::text("x y").silent_after(0)] {
         let (events, _) = after(fault, short.clone()).await;
         assert_eq!(code(&events), "timeout");

@@ -424,17 +424,20 @@ async fn a_client_that_leaves_is_noticed_in_every_phase() {
     {
         let simulator = start(script.clone()).await;
         let url = format!("{}/{path}", simulator.openai_base_url());
-        let request = post(url, body);
-        let asking = tokio::time::timeout(Duration::from_millis(50), async {
-            request.await.chunk().await
+        let body = body.clone();
+        let mut asking = tokio::spawn(async move {
+            let mut answer = post(url, &body).await;
+            while answer.chunk().await.unwrap().is_some() {}
         });
-        let left = asking.await;
         within(
             "the request",
             simulator.wait_for(|activity| activity.seen == 1),
         )
         .await;
-        drop(left);
+        // As far as it gets in that time.
+        let end = tokio::time::timeout(Duration::from_millis(50), &mut asking).await;
+        assert!(end.is_err(), "it had an answer to its end: {end:?}");
+        asking.abort();
         within(
             "the leave to be noticed",
             simulator.wait_for(|activity| activity.open == 0),

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Database, Event, Fold, SseClient, contract};
 
 /// No single wait may take longer: what is waited for comes by an event, or the test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client for addresses of this machine.
 pub(crate) fn client() -> reqwest::Client {
@@ -44,6 +44,17 @@ pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE + outage, wait).await {
         Ok(value) => value,
         Err(_) => panic!("waited too long: {what}"),
+    }
+}
+
+/// A port that is free now. Below those that the system gives to whoever asks for any: a server that starts later would find
+/// such a one taken.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let port = rand::random_range(15_000..30_000);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
@@ -145,7 +156,6 @@ impl TestApp {
         let address = listener.local_addr().unwrap().to_string();
         let shutdown = CancellationToken::new();
         let options = ServeOptions {
-            header_timeout: Duration::from_secs(1),
             keep_alive: Duration::from_secs(60),
             grace: Duration::from_secs(5),
             ..serve_options(&booted.app_context).unwrap()

@@ -5,6 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use super::free_port;
+
 /// The server and its files. Both are gone when it is dropped.
 pub(crate) struct Cluster {
     /// The address of a database in it, empty at first.
@@ -26,11 +28,7 @@ impl Cluster {
             // The server refuses root; its user must be able to enter the folder.
             run(Command::new("chown").arg("postgres").arg(folder.path()));
         }
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let cluster = Self {
             uri: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
             folder,

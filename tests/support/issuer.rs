@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
-use super::{keys::Key, within};
+use super::{free_port, keys::Key, within};
 
 /// How it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,15 +83,14 @@ struct Desk {
 impl Issuer {
     /// One that has that key.
     pub(crate) async fn start(key: &Key) -> Self {
-        let mut issuer = Self::dead(key).await;
+        let mut issuer = Self::dead(key);
         issuer.revive().await;
         issuer
     }
 
     /// One that nobody reaches yet.
-    pub(crate) async fn dead(key: &Key) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+    pub(crate) fn dead(key: &Key) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let url = format!("http://{address}/realm");
         Self {
             address,

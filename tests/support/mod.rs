@@ -13,7 +13,7 @@ mod scrape;
 mod shown;
 mod sse;
 
-pub(crate) use app::{Answer, TestApp, client, merge, number, talk, within};
+pub(crate) use app::{Answer, TestApp, client, free_port, merge, number, talk, within};
 pub(crate) use cluster::{Cluster, is_root};
 pub(crate) use collector::{Collector, attribute};
 pub(crate) use contract::{Operation, contract};

@@ -10,7 +10,7 @@ use tokio::{
 use super::contract;
 
 /// No single wait for the server may take longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One event as a client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

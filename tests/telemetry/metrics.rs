@@ -380,7 +380,16 @@ async fn a_run_that_is_taken_over_is_counted_once() {
         at.unwrap().timestamp_millis()
     };
     assert_eq!(closed["duration_ms"], at(&closed) - at(&opened));
-    let second = Scrape::at(&node.base).await;
+    // Counted a moment after it is shown.
+    let second = within("the run to be counted", async {
+        loop {
+            let seen = Scrape::at(&node.base).await;
+            if seen.sum("parley_runs_ended_total", &[]) > 0.0 {
+                return seen;
+            }
+        }
+    })
+    .await;
     let run = client().get(format!("{}/api/run/{id}", node.base));
     let run: Value =
         serde_json::from_str(&run.send().await.unwrap().text().await.unwrap()).unwrap();

@@ -6,7 +6,7 @@ use parley::simulator::{Gate, Script};
 use serde_json::json;
 
 use super::{Fixture, insist, read_and_compare, start};
-use crate::support::{Scrape, When, within};
+use crate::support::{Scrape, TestApp, When, within};
 
 /// A run of two turns with a change, so that every kind of transaction is among the exchanges.
 async fn talk(fixture: &Fixture) {
@@ -14,7 +14,7 @@ async fn talk(fixture: &Fixture) {
     let id = start(app, 2).await;
     let path = format!("/api/run/{id}/bot/1");
     let change = json!({"system_prompt": "Be bold."});
-    insist_unless_over(fixture, &path, &change).await;
+    insist_unless_over(app, &path, &change).await;
     let export = read_and_compare(app, &id).await;
     assert_eq!(export["status"], "completed", "{export}");
     let path = format!("/api/run/{id}/stop");
@@ -22,10 +22,10 @@ async fn talk(fixture: &Fixture) {
 }
 
 /// The run may be over before it is changed.
-async fn insist_unless_over(fixture: &Fixture, path: &str, change: &serde_json::Value) {
+pub(super) async fn insist_unless_over(app: &TestApp, path: &str, change: &serde_json::Value) {
     within("the change", async {
         loop {
-            let answer = fixture.app.patch(path, change).await;
+            let answer = app.patch(path, change).await;
             match answer.status {
                 200 | 409 => return,
                 503 => {}

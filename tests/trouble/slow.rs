@@ -5,7 +5,9 @@ use std::time::Duration;
 use parley::simulator::{Gate, Script};
 use serde_json::json;
 
-use super::{Fixture, asked, asked_at_least, insist, read_and_compare, start};
+use super::{
+    Fixture, asked, asked_at_least, exchanges::insist_unless_over, read_and_compare, start,
+};
 
 /// Each exchange takes a tenth of a second: all is slow, nothing is wrong.
 #[tokio::test(flavor = "multi_thread")]
@@ -38,8 +40,8 @@ async fn a_database_that_is_slow_by_seconds_only_takes_longer() {
     let meanwhile = async {
         let change = json!({"system_prompt": "Be bold."});
         let path = format!("/api/run/{}/bot/1", ids[0]);
-        let patched = async || app.patch(&path, &change).await;
-        let (_, id) = tokio::join!(insist(patched), start(app, 1));
+        let patched = insist_unless_over(app, &path, &change);
+        let ((), id) = tokio::join!(patched, start(app, 1));
         proxy.open();
         read_and_compare(app, &id).await
     };

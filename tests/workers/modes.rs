@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use serde_json::Value;
 use super::{SETTINGS, accepted, ends, queued, redis, simulator, sqlite, sqlite_queue};
 use crate::{
     crashes::node::Node,
-    support::{Database, Scrape, SseClient, client, pool, within},
+    support::{Database, Scrape, SseClient, client, free_port, pool, within},
 };
 
 /// How long it is watched that nobody drives: three sweeps and more.
@@ -134,9 +135,7 @@ async fn a_worker_can_be_watched() {
     let database = sqlite(&folder, "parley.sqlite");
     for arguments in [&["--worker"][..], &[]] {
         let mut node = Node::new(folder.path(), &database, &base, SETTINGS).with(arguments);
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let binding = port.local_addr().unwrap();
-        drop(port);
+        let binding = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let told = format!("dev_mode: false\n  metrics: {{ binding: \"{binding}\" }}");
         node.reconfigure("dev_mode: true", &told);
         node.start_without_server();
@@ -226,10 +225,7 @@ async fn change_and_stop_from_elsewhere(database: &str, queue: &str) {
     let answer = within("the answer", stop.send()).await.unwrap();
     assert_eq!(answer.status(), 200, "{}", worker.log());
     let closed = simulator.wait_for(|activity| activity.open == 0);
-    let at_once = Duration::from_millis(100);
-    tokio::time::timeout(at_once, closed)
-        .await
-        .expect("a request is still open");
+    within("the request to be closed", closed).await;
     let run: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     assert_eq!(
         (&run["status"], &run["turns"]),

@@ -169,22 +169,24 @@ assert.deepEqual((await ada.context().cookies(base)).map((cookie) => cookie.name
 assert.equal(await ada.evaluate(() => document.cookie), "");
 ok("a person logs in at the issuer's form and is back where it wanted to go; no script can read its session");
 
-const started = await start(ada, 2);
+// Who is to watch is there before there is something to see.
+const away = await ada.context().newPage();
+await away.goto(elsewhere);
+const TURNS = 6;
+const started = await start(ada, TURNS);
 assert.equal(started.status, 201, JSON.stringify(started));
 const { run_id, ticket } = started.body;
 const [run, stream] = [`/api/run/${run_id}`, `/api/stream/${run_id}`];
-const away = await ada.context().newPage();
-await away.goto(elsewhere);
 const withTicket = `${base}${stream}?ticket=${ticket}`;
 const [here, there] = await Promise.all([watch(ada, stream), watch(away, withTicket)]);
 const { messages } = (await fetched(ada, `/api/export/${run_id}.json`)).body;
 const said = messages.filter((message) => message.kind === "bot").map((message) => message.text);
-assert.equal(said.length, 2);
+assert.equal(said.length, TURNS);
 for (const { end, heard, texts } of [here, there]) {
   assert.equal(end, "run.completed");
   assert.deepEqual(texts, said);
   // Who comes after a turn is told its end alone.
-  assert.equal(heard[1], said[1]);
+  assert.equal(heard[TURNS - 1], said[TURNS - 1]);
 }
 ok("a page starts a run, and EventSource watches it by the session, to the letter");
 for (const [options, credentials] of [[{}, "omit"], [{ withCredentials: true }, "include"]]) {

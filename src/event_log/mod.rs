@@ -5,8 +5,8 @@
 //! reader, so nothing overflows and nothing is dropped for a slow one.
 //!
 //! **Invariant:** a durable event is published after its commit, never before. What is appended is encoded once, into the SSE block
-//! that all readers are handed slices of; what is read from the database is encoded for its reader. A reader is handed every durable event after its cursor in order, and every delta of
-//! the attempt in progress after its cursor; deltas of an ended attempt are gone, except for those who were reading them.
+//! that all readers are handed slices of; what is read from the database is encoded for its reader. A reader is handed every durable
+//! event after its cursor in order, and every delta of the attempt in progress after its cursor; deltas of an ended attempt are gone, except for those who were reading them.
 //!
 //! **May import:** conversation, models.
 

@@ -1,5 +1,7 @@
 //! Talks between bots of all four APIs, through the whole application and real HTTP on both sides.
 
+use std::time::Duration;
+
 use parley::simulator::{Gate, Script, Simulator};
 use serde_json::{Value, json};
 
@@ -127,7 +129,9 @@ async fn a_stop_in_the_middle_of_an_answer_by_responses_closes_its_request() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     // The server closes its end before it answers; the simulator may see that a moment later.
     let closed = simulator.wait_for(|activity| activity.open == 0);
-    within("the request to be closed", closed).await;
+    tokio::time::timeout(Duration::from_secs(5), closed)
+        .await
+        .expect("still open");
     let message = &app.export(&id).await["messages"][1];
     assert_eq!(
         (message["text"].as_str(), message["status"].as_str()),

@@ -1,5 +1,7 @@
 //! Talks that outgrow a model's context window, through the real HTTP on both sides.
 
+use std::time::Duration;
+
 use parley::simulator::{Gate, Script};
 use serde_json::{Value, json};
 
@@ -320,7 +322,9 @@ async fn a_stop_in_a_summary_leaves_nothing_of_it() {
     gate.let_through(2);
     assert_eq!(app.stop(&id).await.status, 200);
     let closed = app.simulator.wait_for(|activity| activity.open == 0);
-    within("the request to be closed", closed).await;
+    tokio::time::timeout(Duration::from_secs(5), closed)
+        .await
+        .expect("still open");
     events.extend(stream.rest().await);
     let interrupted = of(&events, "turn.interrupted")[0].json();
     assert_eq!(interrupted["text"], "");

@@ -225,7 +225,9 @@ async fn change_and_stop_from_elsewhere(database: &str, queue: &str) {
     let answer = within("the answer", stop.send()).await.unwrap();
     assert_eq!(answer.status(), 200, "{}", worker.log());
     let closed = simulator.wait_for(|activity| activity.open == 0);
-    within("the request to be closed", closed).await;
+    tokio::time::timeout(Duration::from_secs(5), closed)
+        .await
+        .expect("still open");
     let run: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     assert_eq!(
         (&run["status"], &run["turns"]),

@@ -4,8 +4,8 @@
 //! ([`patient`]). An HTTP/2 client can also close the window of one stream alone, while its connection goes on: such a stream is ended
 //! by who polls it ([`Streams`]), which sees that its body is asked for nothing more.
 //!
-//! **Invariant:** what waits for a slow reader is bounded: by the buffers below and the piece that fills them, and not by what there is to send. Nothing here is
-//! paid per delta but one atomic, and that on HTTP/2 alone.
+//! **Invariant:** what waits for a slow reader is bounded: by the buffers below and the piece that fills them, and not by what there is
+//! to send. Nothing here is paid per delta but one atomic, and that on HTTP/2 alone.
 
 use std::{
     future::Future,
